@@ -6,9 +6,7 @@ import { OperatorError } from './operator-error.ts';
  * Where a socket listens or connects. `host` is a literal IP without brackets or a DNS name, lower
  * case; `port` is 0..65535 (0 only makes sense for listening); `path` is absolute.
  */
-export type Address =
-  | { readonly host: string; readonly port: number }
-  | { readonly path: string };
+export type Address = { readonly host: string; readonly port: number } | { readonly path: string };
 
 /** sun_path holds 108 bytes, one of them the final NUL (unix(7)). */
 const MAX_UNIX_PATH_BYTES = 107;

@@ -52,7 +52,10 @@ export function parseRoutingSecret(text: string): RoutingSecret {
   const lineOfEpoch = new Map<number, number>();
   const lineOfSecret = new Map<string, number>();
   // A byte order mark is what an editor added, not what the operator meant.
-  for (const [index, raw] of text.replace(/^\uFEFF/, '').split('\n').entries()) {
+  for (const [index, raw] of text
+    .replace(/^\uFEFF/, '')
+    .split('\n')
+    .entries()) {
     const line = index + 1;
     const content = raw.replace(/#.*/, '').trim();
     if (content === '') continue;

@@ -40,7 +40,9 @@ for (const vector of kept.vectors) {
 test('no forgery opens', () => {
   const [first] = kept.vectors;
   assert.ok(first !== undefined);
-  const opener = createRoutableIdOpener([deriveRoutingKeys({ epoch: 0, secret: bytes(first.secret) })]);
+  const opener = createRoutableIdOpener([
+    deriveRoutingKeys({ epoch: 0, secret: bytes(first.secret) }),
+  ]);
   for (const { comment, id } of kept.forgeries) assert.equal(opener.open(bytes(id)), null, comment);
 });
 
@@ -84,7 +86,9 @@ test('an ID with any one bit changed does not open', () => {
 });
 
 test('any bytes of any length are answered, not thrown at', () => {
-  const opener = createRoutableIdOpener(kept.vectors.map((v) => deriveRoutingKeys({ epoch: v.epoch, secret: bytes(v.secret) })));
+  const opener = createRoutableIdOpener(
+    kept.vectors.map((v) => deriveRoutingKeys({ epoch: v.epoch, secret: bytes(v.secret) })),
+  );
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 48 }), (id) => assert.equal(opener.open(id), null)),
   );
