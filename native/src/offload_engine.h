@@ -44,6 +44,8 @@ class OffloadEngine final : public Completion {
   void completed(Operation* operation) override;
 
  private:
+  void finish(Operation* operation);  // done: its owner, if it still has one, becomes ready
+
   std::unique_ptr<Device> device_;
   OperationOwner* current_ = nullptr;
   OperationOwner* readyHead_ = nullptr;
