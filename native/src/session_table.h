@@ -22,24 +22,36 @@ struct SessionRecord {
 
 enum class Lookup : uint8_t { kHit, kNotFound, kExpired, kPolicyMismatch, kContended, kTorn };
 
-struct SessionTableCounters {  // one process's view, plus what is read from shared memory
+// Read from shared memory: every process that maps the table sees, and adds to, the same numbers.
+struct SessionTableCounters {
+  // In slots. A typical session takes one; the largest takes 25.
   uint64_t slots, used, protectedSlots;
+  // `misses`: not found, nothing else. `evicted`: lost before their time for want of room; sessions
+  // that had expired or been superseded do not count. `repaired`: buckets emptied because their
+  // holder died. `contended`: lookups, puts and removals given up because a bucket stayed locked.
   uint64_t hits, misses, expired, mismatched, inserted, evicted, repaired, contended, torn, tooLarge;
 };
 
 class SessionTable {
  public:
-  // A sealed memfd sized for about `slots` typical sessions (100..200 bytes of DER); -errno on failure.
+  // A sealed memfd sized for `slots` typical sessions (100..232 bytes of DER); -errno on failure.
   static int create(uint32_t slots);
-  // Null with a reason when the fd is not a table of this layout version.
+  // Null with a reason when the fd is not a table of this layout version. The fd stays the caller's;
+  // it may be closed afterwards.
   static std::unique_ptr<SessionTable> open(int fd, std::string* reason);
   virtual ~SessionTable() = default;
 
-  // Ids and fingerprints are 32 bytes. Never blocks: a contended bucket is a miss / a lost put.
+  // Ids and fingerprints are 32 bytes. Nothing here blocks: a contended bucket is a miss, a lost put,
+  // a failed removal.
+
+  // False: not stored (too large, already expired, contended). `replaces` (or null) is the session
+  // this one renews: it stays findable, but goes first when room is needed.
   virtual bool put(const uint8_t* id, const uint8_t* fingerprint, const SessionRecord& record,
                    int64_t nowS, const uint8_t* replaces) = 0;
+  // `out` is filled on kHit only; on anything else it holds no secret.
   virtual Lookup get(const uint8_t* id, const uint8_t* fingerprint, int64_t nowS,
                      SessionRecord* out) = 0;
+  // True: it was there and has been wiped.
   virtual bool remove(const uint8_t* id) = 0;
   virtual SessionTableCounters counters() const = 0;
 };
