@@ -1,4 +1,5 @@
-// Routable session IDs: header 1 ‖ C 16 ‖ T 15, C = AES_k1({node id 32, zero 48, nonce 48} ⊕ AES_k2(header ‖ T)).
+// Routable session IDs:
+// header 1 ‖ C 16 ‖ T 15, C = AES_k1({node id 32, zero 48, nonce 48} ⊕ AES_k2(header ‖ T)).
 // docs/wire/routable-id.md is the format; config/routable-id.ts is the same codec in TypeScript.
 #ifndef TLSFARM_ROUTABLE_ID_H_
 #define TLSFARM_ROUTABLE_ID_H_
