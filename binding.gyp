@@ -6,7 +6,7 @@
       "target_name": "tlsfarm",
       "sources": ["<!@(find native/src -maxdepth 1 -name '*.cc' | sort)"],
       "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")", "native/src"],
-      "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS", "NODE_API_NO_EXTERNAL_BUFFERS_ALLOWED=0"],
+      "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS"],
       "cflags_cc!": ["-std=gnu++20", "-std=gnu++17", "-fexceptions"],
       "cflags_cc": ["-std=c++20", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter", "-O2"],
       "cflags!": ["-O3"],

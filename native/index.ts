@@ -6,6 +6,7 @@
  * Units are last in names. Addresses are literal IPs (no names: resolve first) or `unix:/path`.
  */
 import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
 
 /** Where a socket listens or connects: a literal IP with a port, or a unix socket path. */
 export type SocketAddress =
@@ -51,7 +52,10 @@ export interface BalancerOptions {
    * Returns how many entries of `candidates` it filled, or a negative refusal: -1 not TLS.
    */
   route(length: number, source: string): number;
-  /** Called at most once per loop iteration. Triples: kind (EVENT_*), terminator, detail (errno or ms). */
+  /**
+   * Called at most once per loop iteration. Triples: kind (EVENT_*), terminator, detail (errno or ms);
+   * `length` counts Int32s (three per event). The array is reused by the next call.
+   */
   events(batch: Int32Array, length: number): void;
 }
 
@@ -198,4 +202,8 @@ export interface Addon {
 
 const require = createRequire(import.meta.url);
 
-export const native: Addon = require('../build/Release/tlsfarm.node') as Addon;
+// Another build of the addon (a sanitized one, say) is named by its path.
+const addonPath = process.env['TLSFARM_ADDON'];
+export const native: Addon = require(
+  addonPath ? resolve(addonPath) : '../build/Release/tlsfarm.node',
+) as Addon;
