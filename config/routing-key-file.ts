@@ -4,8 +4,8 @@ import { OperatorError } from './operator-error.ts';
 import { parseRoutingSecret } from './routing-key.ts';
 import type { RoutingSecret } from './routing-key.ts';
 
-export function readRoutingKeyFile(path: string): RoutingSecret {
-  const what = `--routing-key-file ${path}`;
+export function readRoutingKeyFile(path: string, flag = '--routing-key-file'): RoutingSecret {
+  const what = `${flag} ${path}`;
   const text = readSecretFile(what, path);
   try {
     return parseRoutingSecret(text);

@@ -14,6 +14,7 @@
 import type { Logger } from 'pino';
 import { formatAddress } from '../config/address.ts';
 import { OperatorError } from '../config/operator-error.ts';
+import { sumCounters, withoutGauges } from './counters.ts';
 import type { Addon, SocketAddress } from './index.ts';
 import { openListeners } from './listeners.ts';
 import type { Listeners } from './listeners.ts';
@@ -67,7 +68,7 @@ export class Father {
   readonly #slots: Slot[] = [];
   readonly #sons = new Set<SonProcess>();
   /** Sums of the sons that are gone and had time for last words. */
-  readonly #retired: Record<string, number> = {};
+  #retired: Counters = {};
   readonly #stopped = Promise.withResolvers<void>();
   #payload: unknown = null;
   #listeners: Listeners | null = null;
@@ -161,7 +162,7 @@ export class Father {
         sons: this.#sons.size,
         sonPids: this.#pids(),
         silentSons: asked.length - answered.length,
-        counters: sum([this.#retired, ...answered]),
+        counters: sumCounters([this.#retired, ...answered]),
         sessions: this.#tableFd === null ? null : this.#door.openSessionTable(this.#tableFd).stats(),
       },
       'stats',
@@ -192,7 +193,9 @@ export class Father {
     );
     void son.exited.then((exit) => {
       this.#sons.delete(son);
-      if (son.lastCounters !== null) add(this.#retired, son.lastCounters);
+      if (son.lastCounters !== null) {
+        this.#retired = sumCounters([this.#retired, withoutGauges(son.lastCounters)]);
+      }
       const line = { slot: slot.number, son: son.pid, how: exit.how };
       if (son.leaving && exit.clean) this.#logger.info(line, 'son left');
       else if (this.#state !== 'starting') this.#logger.error(line, 'son died');
@@ -321,16 +324,6 @@ export class Father {
   #pids(): number[] {
     return this.#slots.flatMap((slot) => slot.current?.pid ?? []);
   }
-}
-
-function add(into: Record<string, number>, counters: Counters): void {
-  for (const [name, value] of Object.entries(counters)) into[name] = (into[name] ?? 0) + value;
-}
-
-function sum(all: readonly Counters[]): Counters {
-  const total: Record<string, number> = {};
-  for (const counters of all) add(total, counters);
-  return total;
 }
 
 function messageOf(error: unknown): string {

@@ -1,0 +1,2 @@
+import type { Command } from 'commander';
+export function addUpCommand(_program: Command): void {}
