@@ -1,0 +1,196 @@
+/**
+ * The tour: node:tls as a real client, through the balancer, in both protocol versions, first full
+ * and then resumed. Every row states what it promises and is checked against what happened.
+ */
+import type { SecureVersion, TLSSocket } from 'node:tls';
+import { connect } from 'node:tls';
+import { terminatorOn } from './demo-origin.ts';
+
+export interface TourOptions {
+  readonly host: string;
+  readonly port: number;
+  /** PEM of the CA that the certificates have to lead to. */
+  readonly ca: string;
+  /** How many terminators have to be seen. */
+  readonly terminators: number;
+}
+
+export interface TourRow {
+  readonly what: string;
+  /** The client's source address. */
+  readonly client: string;
+  readonly protocol: string;
+  readonly resumed: boolean;
+  readonly terminator: string;
+  readonly ms: number;
+  readonly page: string;
+  /** What was not as promised; empty when all was. */
+  readonly broken: readonly string[];
+}
+
+export interface Tour {
+  readonly rows: readonly TourRow[];
+  /** What was wrong with the tour as a whole; empty when nothing was. */
+  readonly broken: readonly string[];
+}
+
+/** New clients go by their source address: so many are tried until all terminators have served. */
+const MAX_CLIENTS = 24;
+/** More than one, so that a row is no accident. */
+const MIN_CLIENTS = 2;
+const VISIT_TIMEOUT_MS = 10_000;
+
+export async function takeTour(
+  options: TourOptions,
+  onVisit: (what: string) => void = () => {},
+): Promise<Tour> {
+  const rows: TourRow[] = [];
+  const seen = new Set<string>();
+  for (let client = 1; client <= MAX_CLIENTS; client++) {
+    if (client > MIN_CLIENTS && seen.size >= options.terminators) break;
+    // Only loopback has addresses to spare; elsewhere the kernel chooses the one there is.
+    const address = options.host.startsWith('127.') ? `127.0.0.${client + 1}` : null;
+    const visits: TourRow[] = [];
+    for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+      visits.push(...(await visitTwice(options, address, version, onVisit)));
+    }
+    const fresh = visits.some((row) => !seen.has(row.terminator));
+    for (const row of visits) seen.add(row.terminator);
+    // Clients that showed nothing new are not worth their four lines, unless something was wrong.
+    if (client <= MIN_CLIENTS || fresh || visits.some((row) => row.broken.length > 0)) {
+      rows.push(...visits);
+    }
+    if (visits.some((row) => row.broken.length > 0)) break;
+  }
+  const named = [...seen].filter((name) => name !== '');
+  const broken =
+    rows.every((row) => row.broken.length === 0) && named.length < options.terminators
+      ? [`${named.length} of ${options.terminators} terminators served ${MAX_CLIENTS} clients`]
+      : [];
+  return { rows, broken };
+}
+
+type Version = 'TLSv1.2' | 'TLSv1.3';
+
+/** A client's first visit and its second one, with what the first one left it. */
+async function visitTwice(
+  options: TourOptions,
+  client: string | null,
+  version: Version,
+  onVisit: (what: string) => void,
+): Promise<TourRow[]> {
+  const name = version.replace('TLSv', 'TLS ');
+  const fullRow = `${name} full`;
+  const resumedRow = version === 'TLSv1.2' ? `${name} resumed by session ID` : `${name} resumed`;
+
+  onVisit(`${fullRow}, client ${client ?? 'here'}`);
+  const first = await visit(options, client, version, null);
+  const full = toRow(fullRow, client, first, { version, resumed: false, terminator: null });
+
+  onVisit(`${resumedRow}, client ${client ?? 'here'}`);
+  const second = await visit(options, client, version, first.session);
+  const resumed = toRow(resumedRow, client, second, {
+    version,
+    resumed: true,
+    terminator: full.terminator,
+  });
+  return [full, resumed];
+}
+
+interface Visit {
+  readonly protocol: string;
+  readonly resumed: boolean;
+  readonly session: Buffer | null;
+  readonly ms: number;
+  readonly body: string;
+  /** Why it did not come to an end, or null. */
+  readonly error: string | null;
+}
+
+/** One connection, one page. `ms` is from connect to the finished handshake. */
+function visit(
+  options: TourOptions,
+  client: string | null,
+  version: SecureVersion,
+  session: Buffer | null,
+): Promise<Visit> {
+  const startedAt = performance.now();
+  return new Promise((resolve) => {
+    let protocol = '';
+    let resumed = false;
+    let ms = 0;
+    let latest: Buffer | null = null;
+    let text = '';
+    const socket: TLSSocket = connect({
+      host: options.host,
+      port: options.port,
+      ca: options.ca,
+      servername: 'localhost',
+      ALPNProtocols: ['http/1.1'],
+      minVersion: version,
+      maxVersion: version,
+      ...(client === null ? {} : { localAddress: client }),
+      ...(session === null ? {} : { session }),
+    });
+    const end = (error: string | null): void => {
+      clearTimeout(patience);
+      socket.destroy();
+      resolve({ protocol, resumed, session: latest, ms, body: bodyOf(text), error });
+    };
+    const patience = setTimeout(() => end('no answer in time'), VISIT_TIMEOUT_MS);
+    // TLS 1.2 at the end of the handshake, TLS 1.3 whenever the ticket arrives.
+    socket.on('session', (given) => {
+      latest = given;
+    });
+    socket.once('secureConnect', () => {
+      ms = performance.now() - startedAt;
+      protocol = socket.getProtocol() ?? '';
+      resumed = socket.isSessionReused();
+      socket.write('GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
+    });
+    socket.on('data', (chunk) => {
+      text += chunk.toString('utf8');
+    });
+    socket.once('end', () => end(null));
+    socket.once('error', (error) => end(error.message));
+    socket.once('close', () => end('closed early'));
+  });
+}
+
+interface Promised {
+  readonly version: Version;
+  readonly resumed: boolean;
+  /** Null: whoever. */
+  readonly terminator: string | null;
+}
+
+function toRow(what: string, client: string | null, visit: Visit, promised: Promised): TourRow {
+  const terminator = terminatorOn(visit.body);
+  const broken: string[] = [];
+  if (visit.error !== null) broken.push(visit.error);
+  if (visit.protocol !== promised.version) {
+    broken.push(`protocol ${visit.protocol || 'none'}, not ${promised.version}`);
+  }
+  if (visit.resumed !== promised.resumed) {
+    broken.push(visit.resumed ? 'resumed, not full' : 'full, not resumed');
+  }
+  if (terminator === null) broken.push('not the page');
+  if (promised.terminator !== null && terminator !== promised.terminator) {
+    broken.push(`not served by ${promised.terminator || 'the same terminator'}`);
+  }
+  return {
+    what,
+    client: client ?? 'this host',
+    protocol: visit.protocol,
+    resumed: visit.resumed,
+    terminator: terminator ?? '',
+    ms: visit.ms,
+    page: visit.body.trim(),
+    broken,
+  };
+}
+
+function bodyOf(response: string): string {
+  const at = response.indexOf('\r\n\r\n');
+  return at < 0 || !response.startsWith('HTTP/1.1 200 ') ? '' : response.slice(at + 4);
+}
