@@ -28,12 +28,16 @@ Napi::Value misuse(Napi::Env env, const char* what) {
   return env.Undefined();
 }
 
+bool isUint8Array(const Napi::Value& value) {
+  return value.IsTypedArray() &&
+         value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
+}
+
 // Null unless `value` is a Uint8Array of exactly `length` bytes. Valid until control returns to JS.
 const uint8_t* bytes(const Napi::Value& value, size_t length) {
-  if (!value.IsTypedArray()) return nullptr;
-  const auto array = value.As<Napi::TypedArray>();
-  if (array.TypedArrayType() != napi_uint8_array || array.ByteLength() != length) return nullptr;
-  return value.As<Napi::Uint8Array>().Data();
+  if (!isUint8Array(value)) return nullptr;
+  const auto array = value.As<Napi::Uint8Array>();
+  return array.ByteLength() == length ? array.Data() : nullptr;
 }
 
 bool isSafeInteger(const Napi::Value& value) {
@@ -101,10 +105,9 @@ Napi::Value put(const Napi::CallbackInfo& info, SessionTable* table) {
   if (!isSafeInteger(info[3]) || !isSafeInteger(expiresAtS) || !isSafeInteger(fullHandshakeAtS) ||
       !isUint32(uses) || !isUint32(originNode))
     return misuse(env, "times are whole seconds, uses and originNode 32-bit numbers");
-  if (!der.IsTypedArray()) return misuse(env, "der is a Uint8Array");
-  const size_t length = der.As<Napi::TypedArray>().ByteLength();
-  const uint8_t* source = bytes(der, length);
-  if (source == nullptr) return misuse(env, "der is a Uint8Array");
+  if (!isUint8Array(der)) return misuse(env, "der is a Uint8Array");
+  const size_t length = der.As<Napi::Uint8Array>().ByteLength();
+  const uint8_t* source = der.As<Napi::Uint8Array>().Data();  // null when empty
 
   // Too large a record keeps its length, so that the table can refuse and count it.
   if (length > 0) memcpy(scratch.der, source, std::min(length, SessionRecord::kMaxDer));
