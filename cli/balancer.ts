@@ -37,16 +37,68 @@ export function addBalancerCommand(program: Command): void {
     .option('--workers <n>', 'sons, each on a core', whole(1, 256), DEFAULT_BALANCER_WORKERS)
     .optionsGroup('Advanced:')
     .option('--max-connections <n>', 'per son', whole(1, 10_000_000), DEFAULT_LIMITS.maxConnections)
-    .option('--max-hellos <n>', 'incomplete first messages per son', whole(1, 1_000_000), DEFAULT_LIMITS.maxUndecidedHellos)
-    .option('--max-pipes <n>', 'pipes per son for large flows; 0: always copy', whole(0, 100_000), DEFAULT_MAX_PIPES)
-    .addOption(time('--hello-timeout <time>', "for the client's first message", DEFAULT_TIMEOUTS.helloTimeoutMs))
-    .addOption(time('--connect-timeout <time>', 'for a terminator to accept', DEFAULT_TIMEOUTS.connectTimeoutMs))
-    .addOption(time('--first-byte-timeout <time>', 'for its first byte', DEFAULT_TIMEOUTS.firstByteTimeoutMs))
+    .option(
+      '--max-hellos <n>',
+      'incomplete first messages per son',
+      whole(1, 1_000_000),
+      DEFAULT_LIMITS.maxUndecidedHellos,
+    )
+    .option(
+      '--max-pipes <n>',
+      'pipes per son for large flows; 0: always copy',
+      whole(0, 100_000),
+      DEFAULT_MAX_PIPES,
+    )
+    .addOption(
+      time(
+        '--hello-timeout <time>',
+        "for the client's first message",
+        DEFAULT_TIMEOUTS.helloTimeoutMs,
+      ),
+    )
+    .addOption(
+      time(
+        '--connect-timeout <time>',
+        'for a terminator to accept',
+        DEFAULT_TIMEOUTS.connectTimeoutMs,
+      ),
+    )
+    .addOption(
+      time(
+        '--first-byte-timeout <time>',
+        'for its first byte',
+        DEFAULT_TIMEOUTS.firstByteTimeoutMs,
+      ),
+    )
     .addOption(time('--idle-timeout <time>', 'no byte either way', DEFAULT_TIMEOUTS.idleTimeoutMs))
-    .addOption(time('--linger-timeout <time>', "for the peer's end after ours", DEFAULT_TIMEOUTS.lingerTimeoutMs))
-    .addOption(time('--tcp-user-timeout <time>', 'for unacknowledged bytes', DEFAULT_TIMEOUTS.tcpUserTimeoutMs))
-    .addOption(timeS('--keepalive <time>', 'before the first keepalive probe', DEFAULT_TIMEOUTS.keepAliveIdleS))
-    .addOption(time('--drain-timeout <time>', 'what connections get to finish at a stop', DEFAULT_DRAIN_TIMEOUT_MS))
+    .addOption(
+      time(
+        '--linger-timeout <time>',
+        "for the peer's end after ours",
+        DEFAULT_TIMEOUTS.lingerTimeoutMs,
+      ),
+    )
+    .addOption(
+      time(
+        '--tcp-user-timeout <time>',
+        'for unacknowledged bytes',
+        DEFAULT_TIMEOUTS.tcpUserTimeoutMs,
+      ),
+    )
+    .addOption(
+      timeS(
+        '--keepalive <time>',
+        'before the first keepalive probe',
+        DEFAULT_TIMEOUTS.keepAliveIdleS,
+      ),
+    )
+    .addOption(
+      time(
+        '--drain-timeout <time>',
+        'what connections get to finish at a stop',
+        DEFAULT_DRAIN_TIMEOUT_MS,
+      ),
+    )
     .option('--backlog <n>', "the kernel's accept queue per son", whole(1, 65_535), DEFAULT_BACKLOG)
     .addOption(logLevelOption())
     .addHelpText(

@@ -68,7 +68,8 @@ export function writeCertificates(
 }
 
 function names(text: string, previous: readonly string[] | undefined): string[] {
-  const isName = /^(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/i;
+  const isName =
+    /^(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/i;
   if (isIP(text) === 0 && (!isName.test(text) || /^[0-9.]+$/.test(text))) {
     throw new InvalidArgumentError('Write a DNS name or an IP address, without a port.');
   }

@@ -69,7 +69,10 @@ function knownTrouble(error: unknown): OperatorError | null {
   if (error instanceof OperatorError) return error;
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === 'MODULE_NOT_FOUND' && message.includes('tlsfarm.node')) {
-    return new OperatorError('addon-missing', 'The native addon is not built: run `npm run build:addon`.');
+    return new OperatorError(
+      'addon-missing',
+      'The native addon is not built: run `npm run build:addon`.',
+    );
   }
   return null;
 }

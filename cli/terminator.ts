@@ -37,15 +37,30 @@ export function addTerminatorCommand(program: Command): void {
         'the connections have finished.',
     )
     .option('--listen <address>', 'where to accept: host:port, [v6]:port or unix:/path', address)
-    .option('--cert <file>', 'PEM certificate chain, leaf first; repeat for a second key type', texts)
+    .option(
+      '--cert <file>',
+      'PEM certificate chain, leaf first; repeat for a second key type',
+      texts,
+    )
     .option('--key <file>', 'PEM private key of the --cert in the same place', texts)
     .option('--upstream <address>', 'where plaintext goes: host:port or unix:/path', target)
     .option('--workers <n>', 'sons, each on a core', whole(1, 256), DEFAULT_TERMINATOR_WORKERS)
-    .option('--advertise <host:port>', 'the name balancers have in --terminator (default: --listen)', target)
+    .option(
+      '--advertise <host:port>',
+      'the name balancers have in --terminator (default: --listen)',
+      target,
+    )
     .addOption(routingKeyOption())
-    .option('--session-slots <n>', 'sessions kept for this node', whole(64, 100_000_000), DEFAULT_SESSION_SLOTS)
+    .option(
+      '--session-slots <n>',
+      'sessions kept for this node',
+      whole(64, 100_000_000),
+      DEFAULT_SESSION_SLOTS,
+    )
     .addOption(
-      new Option('--tls-min <version>', 'oldest TLS version').choices(['1.2', '1.3']).default(DEFAULT_TLS_MIN),
+      new Option('--tls-min <version>', 'oldest TLS version')
+        .choices(['1.2', '1.3'])
+        .default(DEFAULT_TLS_MIN),
     )
     .addOption(
       new Option('--ciphers <list>', 'TLS 1.2 ciphers, best first').default(
@@ -62,21 +77,64 @@ export function addTerminatorCommand(program: Command): void {
     .option('--groups <list>', 'key exchange groups, best first', DEFAULT_GROUPS)
     .option('--seclevel <n>', "OpenSSL's security level", whole(0, 5), DEFAULT_SECURITY_LEVEL)
     .optionsGroup('Advanced:')
-    .addOption(timeS('--session-max-age <time>', 'how long after its full handshake a session resumes', DEFAULT_SESSION_MAX_AGE_S))
+    .addOption(
+      timeS(
+        '--session-max-age <time>',
+        'how long after its full handshake a session resumes',
+        DEFAULT_SESSION_MAX_AGE_S,
+      ),
+    )
     .addOption(
       new Option('--device <device>', 'private-key operations: inline, or test[:polls]')
         .argParser(device)
         .default(DEFAULT_DEVICE, 'inline'),
     )
     .option('--max-connections <n>', 'per son', whole(1, 10_000_000), DEFAULT_LIMITS.maxConnections)
-    .option('--max-fibers <n>', 'handshakes in flight per son', whole(1, 30_000), DEFAULT_MAX_FIBERS)
-    .addOption(time('--handshake-timeout <time>', 'from accept to the finished handshake', DEFAULT_TIMEOUTS.handshakeTimeoutMs))
-    .addOption(time('--connect-timeout <time>', 'for the upstream', DEFAULT_TIMEOUTS.connectTimeoutMs))
+    .option(
+      '--max-fibers <n>',
+      'handshakes in flight per son',
+      whole(1, 30_000),
+      DEFAULT_MAX_FIBERS,
+    )
+    .addOption(
+      time(
+        '--handshake-timeout <time>',
+        'from accept to the finished handshake',
+        DEFAULT_TIMEOUTS.handshakeTimeoutMs,
+      ),
+    )
+    .addOption(
+      time('--connect-timeout <time>', 'for the upstream', DEFAULT_TIMEOUTS.connectTimeoutMs),
+    )
     .addOption(time('--idle-timeout <time>', 'no byte either way', DEFAULT_TIMEOUTS.idleTimeoutMs))
-    .addOption(time('--linger-timeout <time>', "for the peer's end after ours", DEFAULT_TIMEOUTS.lingerTimeoutMs))
-    .addOption(time('--tcp-user-timeout <time>', 'for unacknowledged bytes', DEFAULT_TIMEOUTS.tcpUserTimeoutMs))
-    .addOption(timeS('--keepalive <time>', 'before the first keepalive probe', DEFAULT_TIMEOUTS.keepAliveIdleS))
-    .addOption(time('--drain-timeout <time>', 'what connections get to finish at a stop', DEFAULT_DRAIN_TIMEOUT_MS))
+    .addOption(
+      time(
+        '--linger-timeout <time>',
+        "for the peer's end after ours",
+        DEFAULT_TIMEOUTS.lingerTimeoutMs,
+      ),
+    )
+    .addOption(
+      time(
+        '--tcp-user-timeout <time>',
+        'for unacknowledged bytes',
+        DEFAULT_TIMEOUTS.tcpUserTimeoutMs,
+      ),
+    )
+    .addOption(
+      timeS(
+        '--keepalive <time>',
+        'before the first keepalive probe',
+        DEFAULT_TIMEOUTS.keepAliveIdleS,
+      ),
+    )
+    .addOption(
+      time(
+        '--drain-timeout <time>',
+        'what connections get to finish at a stop',
+        DEFAULT_DRAIN_TIMEOUT_MS,
+      ),
+    )
     .option('--backlog <n>', "the kernel's accept queue per son", whole(1, 65_535), DEFAULT_BACKLOG)
     .addOption(logLevelOption())
     .addHelpText(

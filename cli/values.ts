@@ -75,7 +75,10 @@ function words(ms: number): string {
 /** A flag that the command cannot do without; `example` is how it could look. */
 export function needed<T>(value: T | undefined, flag: string, example: string): T {
   if (value !== undefined) return value;
-  throw new OperatorError('flag-missing', `${flag} is missing: add it, for example ${flag} ${example}.`);
+  throw new OperatorError(
+    'flag-missing',
+    `${flag} is missing: add it, for example ${flag} ${example}.`,
+  );
 }
 
 /** The same in whole seconds. */
@@ -87,7 +90,9 @@ export function durationS(text: string): number {
 export function device(text: string): DeviceOptions {
   if (text === 'inline') return { kind: 'inline', polls: 1, depth: 1, cancellable: true };
   const found =
-    /^test(?::([1-9][0-9]{0,5}))?(?:,depth=([1-9][0-9]{0,4}))?(?:,cancellable=(yes|no))?$/.exec(text);
+    /^test(?::([1-9][0-9]{0,5}))?(?:,depth=([1-9][0-9]{0,4}))?(?:,cancellable=(yes|no))?$/.exec(
+      text,
+    );
   if (found === null) {
     throw new InvalidArgumentError(
       'Write inline, test, test:POLLS or test:POLLS,depth=N,cancellable=no.',

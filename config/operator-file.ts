@@ -105,7 +105,10 @@ function fileError(what: string, error: unknown): unknown {
     case 'ENOTDIR':
       return say('file-missing', `${what} is not in a folder: a part of its path is a file.`);
     case 'EEXIST':
-      return say('file-exists', `${what} exists: choose another path, or say --force to replace it.`);
+      return say(
+        'file-exists',
+        `${what} exists: choose another path, or say --force to replace it.`,
+      );
     case 'ENOSPC':
     case 'EROFS':
       return say('file-unwritable', `${what} cannot be written (${code}): choose another disk.`);

@@ -163,7 +163,8 @@ export class Father {
         sonPids: this.#pids(),
         silentSons: asked.length - answered.length,
         counters: sumCounters([this.#retired, ...answered]),
-        sessions: this.#tableFd === null ? null : this.#door.openSessionTable(this.#tableFd).stats(),
+        sessions:
+          this.#tableFd === null ? null : this.#door.openSessionTable(this.#tableFd).stats(),
       },
       'stats',
     );
@@ -185,7 +186,11 @@ export class Father {
       payload,
     };
     const fds = this.#tableFd === null ? [listenFd] : [listenFd, this.#tableFd];
-    const son = new SonProcess(message, fds, (leaving) => void this.#sonWantsToLeave(slot, leaving));
+    const son = new SonProcess(
+      message,
+      fds,
+      (leaving) => void this.#sonWantsToLeave(slot, leaving),
+    );
     this.#sons.add(son);
     son.ready.then(
       () => this.#logger.debug({ slot: slot.number, son: son.pid }, 'son ready'),

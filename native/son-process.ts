@@ -61,7 +61,9 @@ export class SonProcess {
           return resolve();
         case 'failed':
           return reject(
-            message.code === '' ? new Error(message.message) : new OperatorError(message.code, message.message),
+            message.code === ''
+              ? new Error(message.message)
+              : new OperatorError(message.code, message.message),
           );
         case 'leaving':
           return onLeaving(this);
