@@ -184,8 +184,6 @@ export interface Addon {
   raiseFileLimit(): number;
   /** Open a listening socket (SO_REUSEPORT unless unix). Returns { fd, port }; throws with `code` = errno name. */
   openListener(address: SocketAddress, backlog: number): { fd: number; port: number };
-  /** Throws EADDRINUSE when anybody listens there already (SO_REUSEPORT would hide a farm of the same user). */
-  probeListener(address: SocketAddress): void;
   closeFd(fd: number): void;
   /** Ask OpenSSL whether these options make a context; null, or { code, message, certificate index }. */
   checkTls(tls: TlsOptions): { code: string; message: string; index: number } | null;

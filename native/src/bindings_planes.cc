@@ -346,19 +346,6 @@ Napi::Value openListenerBinding(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// SO_REUSEPORT lets a second farm of the same user bind silently beside the first. This bind without
-// it says EADDRINUSE; the socket is closed at once.
-Napi::Value probeListener(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
-  SocketAddress address;
-  if (!readAddress(info[0], &address)) return throwErrno(env, "listen", EINVAL);
-  uint16_t port = 0;
-  const int fd = openListener(address, 1, false, &port);
-  if (fd < 0) return throwErrno(env, "listen", -fd);
-  ::close(fd);
-  return env.Undefined();
-}
-
 Napi::Value closeFd(const Napi::CallbackInfo& info) {
   ::close(info[0].ToNumber().Int32Value());
   return info.Env().Undefined();
@@ -394,7 +381,6 @@ Napi::Array names(Napi::Env env, std::initializer_list<const char*> list) {
 
 void registerPlaneBindings(Napi::Env env, Napi::Object exports) {
   exports.Set("raiseFileLimit", Napi::Function::New(env, raiseFileLimit));
-  exports.Set("probeListener", Napi::Function::New(env, probeListener));
   exports.Set("openListener", Napi::Function::New(env, openListenerBinding));
   exports.Set("closeFd", Napi::Function::New(env, closeFd));
   exports.Set("startBalancer", Napi::Function::New(env, startPlane<BalancerPlane>));
