@@ -19,7 +19,7 @@ const fromTerminal = ['SIGINT', 'SIGQUIT'];
  * @param {string} node
  * @param {string[]} args
  * @param {NodeJS.ProcessEnv} [env]
- * @returns {Promise<{ code: number | null, signal: NodeJS.Signals | null }>}
+ * @returns {Promise<{ code: number | null, signal: string | null }>}
  */
 export async function runNode(node, args, env = process.env) {
   // Before the child exists: a signal in between must not end us without it.

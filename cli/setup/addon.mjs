@@ -23,7 +23,7 @@ import { findPackage, packageVersion } from './runtime.mjs';
 import { SetupError } from './setup-error.mjs';
 import { runStep } from './step.mjs';
 
-const sourceFolder = 'native/src';
+const sourceFolders = ['native/src', 'native/test'];
 
 /** @returns {string | null} the addon's path, or null when it has to be built */
 export function addonIsCurrent(runtime, sanitize) {
@@ -38,10 +38,7 @@ export async function buildAddon(runtime, sanitize) {
   const { folder, record, addon } = places(sanitize);
   const wanted = fingerprint(runtime, sanitize);
   if (!wanted.files.some((file) => file.endsWith('.cc'))) {
-    throw new SetupError(
-      'SETUP_SOURCES',
-      `no C++ sources in ${sourceFolder}: restore them from git.`,
-    );
+    throw new SetupError('SETUP_SOURCES', `no C++ sources in native/src: restore them from git.`);
   }
   if (sanitize !== '') prepareFolder(folder);
 
@@ -115,9 +112,13 @@ function fingerprint(runtime, sanitize) {
     // Makefiles contain absolute paths: a moved folder has to be configured again.
     .update(`\0${root}`)
     .digest('hex');
-  const files = readdirSync(join(root, sourceFolder), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(root.length + 1))
+  const files = sourceFolders
+    .filter((folder) => existsSync(join(root, folder)))
+    .flatMap((folder) =>
+      readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+        .filter((name) => /\.(cc|h)$/.test(name))
+        .map((name) => `${folder}/${name}`),
+    )
     .sort();
   const hash = createHash('sha256').update(settings);
   for (const file of files) {

@@ -41,6 +41,8 @@ export async function installDependencies(development) {
   await runStep('installing npm dependencies', 'npm', args, {
     cwd: root,
     env: { ...process.env, PATH: pathWithoutProject() },
+    // npm follows a complaint with pages of usage, indented or bare.
+    isNoise: (line) => /^npm error($| {2}| Options:| Usage:| npm ci$| aliases:)/.test(line),
     whatToDo: (output) => {
       if (/ENOTFOUND|EAI_AGAIN|ETIMEDOUT|ECONNREFUSED|ECONNRESET/.test(output)) {
         return 'The package registry is not reachable: check the network, a proxy, or `npm config get registry`.';

@@ -18,6 +18,7 @@ const keptLines = 400;
  * @param {string} options.cwd
  * @param {NodeJS.ProcessEnv} options.env
  * @param {(line: string) => string | undefined} [options.onLine] a detail worth showing, if any
+ * @param {(line: string) => boolean} [options.isNoise] lines not worth showing after a failure
  * @param {(output: string) => string} options.whatToDo the advice after a failure
  */
 export async function runStep(title, command, args, options) {
@@ -59,7 +60,11 @@ export async function runStep(title, command, args, options) {
     return;
   }
   display.failed(elapsed());
-  const output = lines.slice(-shownLines).join('\n');
+  const isNoise = options.isNoise ?? (() => false);
+  const output = lines
+    .filter((line) => !isNoise(line))
+    .slice(-shownLines)
+    .join('\n');
   throw new SetupError(
     'SETUP_STEP',
     `${title}: ${command} ${outcome}.\n${output}${output === '' ? '' : '\n'}${options.whatToDo(lines.join('\n'))}`,
