@@ -5,7 +5,8 @@ import type { Logger } from 'pino';
 import type { Role } from '../native/messages.ts';
 
 export function openLogger(role: Role, level: string): Logger {
-  return pino({ level, base: { pid: process.pid, role } });
+  // Synchronous: the last line before the end is the one that matters.
+  return pino({ level, base: { pid: process.pid, role } }, pino.destination({ fd: 1, sync: true }));
 }
 
 export function logLevelOption(): Option {

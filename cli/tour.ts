@@ -2,9 +2,9 @@
  * The tour: node:tls as a real client, through the balancer, in both protocol versions, first full
  * and then resumed. Every row states what it promises and is checked against what happened.
  */
-import type { SecureVersion, TLSSocket } from 'node:tls';
-import { connect } from 'node:tls';
 import { terminatorOn } from './demo-origin.ts';
+import type { Version, Visit } from './visit.ts';
+import { visit } from './visit.ts';
 
 export interface TourOptions {
   readonly host: string;
@@ -38,7 +38,6 @@ export interface Tour {
 const MAX_CLIENTS = 24;
 /** More than one, so that a row is no accident. */
 const MIN_CLIENTS = 2;
-const VISIT_TIMEOUT_MS = 10_000;
 
 export async function takeTour(
   options: TourOptions,
@@ -70,8 +69,6 @@ export async function takeTour(
   return { rows, broken };
 }
 
-type Version = 'TLSv1.2' | 'TLSv1.3';
-
 /** A client's first visit and its second one, with what the first one left it. */
 async function visitTwice(
   options: TourOptions,
@@ -84,77 +81,17 @@ async function visitTwice(
   const resumedRow = version === 'TLSv1.2' ? `${name} resumed by session ID` : `${name} resumed`;
 
   onVisit(`${fullRow}, client ${client ?? 'here'}`);
-  const first = await visit(options, client, version, null);
+  const first = await visit({ ...options, client, version, session: null });
   const full = toRow(fullRow, client, first, { version, resumed: false, terminator: null });
 
   onVisit(`${resumedRow}, client ${client ?? 'here'}`);
-  const second = await visit(options, client, version, first.session);
+  const second = await visit({ ...options, client, version, session: first.session });
   const resumed = toRow(resumedRow, client, second, {
     version,
     resumed: true,
     terminator: full.terminator,
   });
   return [full, resumed];
-}
-
-interface Visit {
-  readonly protocol: string;
-  readonly resumed: boolean;
-  readonly session: Buffer | null;
-  readonly ms: number;
-  readonly body: string;
-  /** Why it did not come to an end, or null. */
-  readonly error: string | null;
-}
-
-/** One connection, one page. `ms` is from connect to the finished handshake. */
-function visit(
-  options: TourOptions,
-  client: string | null,
-  version: SecureVersion,
-  session: Buffer | null,
-): Promise<Visit> {
-  const startedAt = performance.now();
-  return new Promise((resolve) => {
-    let protocol = '';
-    let resumed = false;
-    let ms = 0;
-    let latest: Buffer | null = null;
-    let text = '';
-    const socket: TLSSocket = connect({
-      host: options.host,
-      port: options.port,
-      ca: options.ca,
-      servername: 'localhost',
-      ALPNProtocols: ['http/1.1'],
-      minVersion: version,
-      maxVersion: version,
-      ...(client === null ? {} : { localAddress: client }),
-      ...(session === null ? {} : { session }),
-    });
-    const end = (error: string | null): void => {
-      clearTimeout(patience);
-      socket.destroy();
-      resolve({ protocol, resumed, session: latest, ms, body: bodyOf(text), error });
-    };
-    const patience = setTimeout(() => end('no answer in time'), VISIT_TIMEOUT_MS);
-    // TLS 1.2 at the end of the handshake, TLS 1.3 whenever the ticket arrives.
-    socket.on('session', (given) => {
-      latest = given;
-    });
-    socket.once('secureConnect', () => {
-      ms = performance.now() - startedAt;
-      protocol = socket.getProtocol() ?? '';
-      resumed = socket.isSessionReused();
-      socket.write('GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
-    });
-    socket.on('data', (chunk) => {
-      text += chunk.toString('utf8');
-    });
-    socket.once('end', () => end(null));
-    socket.once('error', (error) => end(error.message));
-    socket.once('close', () => end('closed early'));
-  });
 }
 
 interface Promised {
@@ -188,9 +125,4 @@ function toRow(what: string, client: string | null, visit: Visit, promised: Prom
     page: visit.body.trim(),
     broken,
   };
-}
-
-function bodyOf(response: string): string {
-  const at = response.indexOf('\r\n\r\n');
-  return at < 0 || !response.startsWith('HTTP/1.1 200 ') ? '' : response.slice(at + 4);
 }

@@ -55,10 +55,13 @@ async function start(message: StartMessage): Promise<void> {
   try {
     const { pino } = await import('pino');
     const { startSon } = (await import(message.module)) as { startSon: StartSon };
-    const logger = pino({
-      level: message.logLevel,
-      base: { pid: process.pid, role: message.role, slot: message.slot },
-    });
+    const logger = pino(
+      {
+        level: message.logLevel,
+        base: { pid: process.pid, role: message.role, slot: message.slot },
+      },
+      pino.destination({ fd: 1, sync: true }),
+    );
     running = startSon(message.payload as never, {
       listenFd: message.listenFd,
       sessionTableFd: message.sessionTableFd,
