@@ -190,7 +190,6 @@ function shape(text: string): Error {
 
 /** An operator's text as it may stand in a message: one line, bounded. */
 function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it removes
-  const clean = text.replace(/[\u0000-\u001f\u007f]/g, '?');
+  const clean = text.replace(/\p{Cc}/gu, '?');
   return clean.length > 120 ? `${clean.slice(0, 120)}…` : clean;
 }

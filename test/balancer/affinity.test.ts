@@ -35,7 +35,7 @@ function hello(options: {
     }),
   );
   assert.equal(verdict.kind, 'hello');
-  return verdict as ClientHello;
+  return verdict;
 }
 
 const first = seal('10.0.0.1:443');

@@ -21,7 +21,7 @@ const TLS13 = build.supportedVersions(0x0304, 0x0303);
 function parsed(bytes: Uint8Array): ClientHello {
   const verdict = parseClientHello(bytes);
   assert.equal(verdict.kind, 'hello', JSON.stringify(verdict));
-  return verdict as ClientHello;
+  return verdict;
 }
 
 /** Verdicts without what legitimately differs between a view and a copy. */

@@ -128,7 +128,7 @@ test('whatever happens: punished at most 30 s, one trial at a time, and a byte r
         nowMs += afterMs;
         const before = health.state(0, nowMs);
         if (what === 'answered' || what === 'exhausted') health[what](0);
-        else health[what as 'failed' | 'led'](0, nowMs);
+        else health[what](0, nowMs);
         const after = health.state(0, nowMs);
         if (what === 'answered') assert.equal(after, 'up');
         if (what === 'failed') assert.equal(after, 'punished');

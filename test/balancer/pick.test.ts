@@ -93,7 +93,7 @@ test('replaying one ID fills one terminator to its fair share and no further', (
     const first = order(2, anId(3))[0] as number;
     live[first] = (live[first] as number) + 1;
   }
-  assert.ok(Math.max(...live) <= 1.25 * 2_500 + 1, `${live}`);
+  assert.ok(Math.max(...live) <= 1.25 * 2_500 + 1, live.join());
 });
 
 test('nor when it is being punished: it goes last, and the ID finds the successors', () => {
