@@ -11,7 +11,7 @@
     "variables": { "tlsfarm_sanitize%": "" },
     "conditions": [
       ["tlsfarm_sanitize!=''", {
-        "cflags_cc": ["-fsanitize=<(tlsfarm_sanitize)", "-fno-omit-frame-pointer", "-g"],
+        "cflags_cc": ["-fsanitize=<(tlsfarm_sanitize)", "-fno-omit-frame-pointer", "-g", "-O1"],
         "ldflags": ["-fsanitize=<(tlsfarm_sanitize)"]
       }]
     ]
