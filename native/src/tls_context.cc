@@ -312,6 +312,24 @@ bool checkCipherPolicy(SSL_CTX* ctx, TlsError* error) {
   return true;
 }
 
+// A TLS 1.2 client can only be served with a cipher that fits a certificate; that is better heard
+// now than as "no shared cipher" of every such client. (DHE does not count, see create().)
+bool checkCiphersFit(SSL_CTX* ctx, const std::vector<std::string>& types, TlsError* error) {
+  const STACK_OF(SSL_CIPHER)* ciphers = SSL_CTX_get_ciphers(ctx);
+  for (int i = 0; i < sk_SSL_CIPHER_num(ciphers); i++) {
+    const SSL_CIPHER* cipher = sk_SSL_CIPHER_value(ciphers, i);
+    if (SSL_CIPHER_get_kx_nid(cipher) != NID_kx_ecdhe) continue;
+    const int auth = SSL_CIPHER_get_auth_nid(cipher);
+    for (const std::string& type : types) {
+      if (auth == (type == "RSA" ? NID_auth_rsa : NID_auth_ecdsa)) return true;
+    }
+  }
+  const std::string& type = types.front();
+  return fail(error, "CIPHERS",
+              "no TLS 1.2 cipher fits the " + type + " certificate: add one whose name starts with "
+              "ECDHE-" + type + "-, or set minVersion to 1.3");
+}
+
 // RFC 7301 §3.2: our order decides; a client that offers ALPN without a protocol of ours is told so.
 int selectAlpn(SSL*, const unsigned char** out, unsigned char* outLength, const unsigned char* in,
                unsigned int inLength, void* arg) {
@@ -388,6 +406,8 @@ std::unique_ptr<TlsContext> TlsContext::create(const TlsConfig& config, OffloadE
     }
   }
 
+  if (config.minVersion < TLS1_3_VERSION && !checkCiphersFit(ctx, types, error)) return nullptr;
+
   // NO_TICKET = stateful: TLS 1.3 tickets are then 32-byte session IDs through the same callbacks.
   // The client's order of ciphers counts (Mozilla intermediate): every one listed is good, and the
   // client knows whether it has AES in hardware.
@@ -411,7 +431,10 @@ std::unique_ptr<TlsContext> TlsContext::create(const TlsConfig& config, OffloadE
 
   // SSL_MODE_ASYNC is set for each SSL, while it shakes hands only.
   SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+                            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                            // The operator's file is the chain: do not look for more at every
+                            // handshake, least of all among the CAs of client certificates.
+                            SSL_MODE_NO_AUTO_CHAIN);
   if (!context->alpnWire_.empty()) {
     SSL_CTX_set_alpn_select_cb(ctx, selectAlpn, &context->alpnWire_);
   }

@@ -15,7 +15,7 @@ const ALGORITHMS = {
   p384: { name: 'ECDSA', namedCurve: 'P-384', hash: 'SHA-384' },
 };
 
-/** As config/defaults.ts has them: Mozilla's intermediate lists. */
+/** Mozilla's intermediate list, DHE suites included: they are accepted, though never negotiated. */
 const INTERMEDIATE = [
   'ECDHE-ECDSA-AES128-GCM-SHA256',
   'ECDHE-RSA-AES128-GCM-SHA256',
@@ -187,6 +187,14 @@ test('ciphers without forward secrecy, encryption or authentication are refused:
   refuses(options({ ciphers: open, securityLevel: 0 }), 'CIPHERS', /does not encrypt/, -1);
   refuses(options({ ciphers: 'aNULL', securityLevel: 0 }), 'CIPHERS', /does not auth|encrypt/, -1);
   assert.equal(native.checkTls(options({ ciphers: 'HIGH:!kRSA:!aNULL' })), null);
+});
+
+test('ciphers that fit no certificate are refused, unless only TLS 1.3 is spoken: CIPHERS', () => {
+  const certificates = [pairs.rsa2048];
+  for (const ciphers of ['ECDHE-ECDSA-AES128-GCM-SHA256', 'DHE-RSA-AES128-GCM-SHA256']) {
+    refuses(options({ certificates, ciphers }), 'CIPHERS', /add one .* ECDHE-RSA-/, -1);
+    assert.equal(native.checkTls(options({ certificates, ciphers, minVersion: '1.3' })), null);
+  }
 });
 
 test('a misspelt or missing cipher suite is named: CIPHERSUITES', () => {
