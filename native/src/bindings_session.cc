@@ -29,8 +29,7 @@ Napi::Value misuse(Napi::Env env, const char* what) {
 }
 
 bool isUint8Array(const Napi::Value& value) {
-  return value.IsTypedArray() &&
-         value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
+  return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
 }
 
 // Null unless `value` is a Uint8Array of exactly `length` bytes. Valid until control returns to JS.
@@ -195,13 +194,13 @@ Napi::Value openSessionTable(const Napi::CallbackInfo& info) {
                 "file descriptor " + std::to_string(integer(info[0])) + ": " + reason);
   }
   auto object = Napi::Object::New(env);
-  auto method = [&](const char* name, Napi::Value (*body)(const Napi::CallbackInfo&, SessionTable*)) {
-    object.Set(name, Napi::Function::New(
-                         env,
-                         [table, body](const Napi::CallbackInfo& call) {
-                           return body(call, table.get());
-                         },
-                         name));
+  auto method = [&](const char* name,
+                    Napi::Value (*body)(const Napi::CallbackInfo&, SessionTable*)) {
+    object.Set(
+        name,
+        Napi::Function::New(
+            env, [table, body](const Napi::CallbackInfo& call) { return body(call, table.get()); },
+            name));
   };
   method("put", put);
   method("get", [](const Napi::CallbackInfo& call, SessionTable* from) -> Napi::Value {

@@ -1,5 +1,6 @@
 // The node's shared-memory session table: one memfd, created by the father, mapped by every son.
-// Set-associative buckets behind robust process-shared mutexes; see session_table.cc for the layout.
+// Set-associative buckets behind robust process-shared mutexes; see session_table.cc for the
+// layout.
 #ifndef TLSFARM_SESSION_TABLE_H_
 #define TLSFARM_SESSION_TABLE_H_
 
@@ -29,20 +30,21 @@ struct SessionTableCounters {
   // `misses`: not found, nothing else. `evicted`: lost before their time for want of room; sessions
   // that had expired or been superseded do not count. `repaired`: buckets emptied because their
   // holder died. `contended`: lookups, puts and removals given up because a bucket stayed locked.
-  uint64_t hits, misses, expired, mismatched, inserted, evicted, repaired, contended, torn, tooLarge;
+  uint64_t hits, misses, expired, mismatched, inserted, evicted, repaired, contended, torn,
+      tooLarge;
 };
 
 class SessionTable {
  public:
   // A sealed memfd sized for `slots` typical sessions (100..232 bytes of DER); -errno on failure.
   static int create(uint32_t slots);
-  // Null with a reason when the fd is not a table of this layout version. The fd stays the caller's;
-  // it may be closed afterwards.
+  // Null with a reason when the fd is not a table of this layout version. The fd stays the
+  // caller's; it may be closed afterwards.
   static std::unique_ptr<SessionTable> open(int fd, std::string* reason);
   virtual ~SessionTable() = default;
 
-  // Ids and fingerprints are 32 bytes. Nothing here blocks: a contended bucket is a miss, a lost put,
-  // a failed removal.
+  // Ids and fingerprints are 32 bytes. Nothing here blocks: a contended bucket is a miss, a lost
+  // put, a failed removal.
 
   // False: not stored (too large, already expired, contended). `replaces` (or null) is the session
   // this one renews: it stays findable, but goes first when room is needed.

@@ -3,7 +3,6 @@
 // sources: routable_id.cc
 // libraries: -l:libcrypto.so.3
 #include "../src/routable_id.h"
-
 #include "harness.h"
 
 using harness::Random;

@@ -31,7 +31,8 @@ const flags = [
   '-fno-omit-frame-pointer',
   '-pthread',
   // No -I for native/src (harnesses write "../src/…"): its limits.h is not the system's.
-  ...['-isystem', nodeHeaders],
+  '-isystem',
+  nodeHeaders,
 ];
 
 const [filter = '', ...seed] = process.argv.slice(2);

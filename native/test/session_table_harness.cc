@@ -165,8 +165,8 @@ void damage() {
   struct stat status;
   CHECK(fstat(fd, &status) == 0);
   const auto bytes = static_cast<size_t>(status.st_size);
-  auto* raw = static_cast<uint8_t*>(
-      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+  auto* raw =
+      static_cast<uint8_t*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
   CHECK(raw != MAP_FAILED);
   auto table = map(fd);
   Random random(1);

@@ -23,7 +23,8 @@ const table = native.openSessionTable(3);
 const totals = { found: 0, missed: 0, stored: 0, lost: 0, deleted: 0 };
 
 process.stdout.write('ready\n');
-for (let i = 0; operations === 0 || i < operations; i++) {
+const end = operations === 0 ? Number.POSITIVE_INFINITY : operations;
+for (let i = 0; i < end; i++) {
   const n = Math.floor(next() * ids);
   const what = next();
   if (what < 0.5) {
