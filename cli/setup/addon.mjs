@@ -119,7 +119,7 @@ function fingerprint(runtime, sanitize) {
         .filter((name) => /\.(cc|h)$/.test(name))
         .map((name) => `${folder}/${name}`),
     )
-    .sort();
+    .sort((a, b) => (a < b ? -1 : 1));
   const hash = createHash('sha256').update(settings);
   for (const file of files) {
     hash.update(`\0${file}\0`).update(readFileSync(join(root, file)));
