@@ -36,12 +36,6 @@ export interface BalancerRequest {
 export async function runBalancer(request: BalancerRequest, logger: Logger): Promise<void> {
   const listen = await resolveAddress('--listen', request.listen);
   const makePayload = await prepareBalancer(request);
-  if (request.routingKeyFile === null) {
-    logger.warn(
-      { fix: 'give --routing-key-file the file that the terminators have' },
-      'no routing key: clients are not sent back to the terminator that knows them',
-    );
-  }
   const father = new Father(native, {
     role: 'balancer',
     module: new URL(import.meta.url.replace(/main\.([tj]s)$/, 'son.$1')).href,
@@ -53,6 +47,13 @@ export async function runBalancer(request: BalancerRequest, logger: Logger): Pro
     reload: () => prepareBalancer(request),
     drainTimeoutMs: request.drainTimeoutMs,
     logger,
+    onServing: () => {
+      if (request.routingKeyFile !== null) return;
+      logger.warn(
+        { fix: 'give --routing-key-file the file that the terminators have' },
+        'no routing key: clients are not sent back to the terminator that knows them',
+      );
+    },
   });
   await runFather(father);
 }

@@ -1,10 +1,10 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
 import { OperatorError } from '../config/operator-error.ts';
-import { writeOperatorFile } from '../config/operator-file.ts';
+import { makeOperatorFolder, writeOperatorFile } from '../config/operator-file.ts';
 import { texts, whole } from './values.ts';
 
 /** `tlsfarm cert`: what a development farm needs to show its clients. */
@@ -50,16 +50,7 @@ export function writeCertificates(
   files: Readonly<Record<string, string>>,
   force: boolean,
 ): void {
-  try {
-    mkdirSync(folder, { recursive: true });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new OperatorError(
-      'folder-unusable',
-      `--out ${folder} cannot be made (${code}): choose a folder that this user may write to.`,
-      { cause: error },
-    );
-  }
+  makeOperatorFolder('--out', folder);
   if (!force) refuseExisting(folder, Object.keys(files));
   for (const [name, pem] of Object.entries(files)) {
     const path = join(folder, name);

@@ -2,12 +2,12 @@
  * A complete farm on this machine, in steps: keys, origins, terminators, balancer. Whatever has been
  * started is stopped by `stop`, however far it got.
  */
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Address } from '../config/address.ts';
 import { formatAddress, parseAddress } from '../config/address.ts';
-import { OperatorError } from '../config/operator-error.ts';
+import { makeOperatorFolder } from '../config/operator-file.ts';
 import { writeCertificates } from './cert.ts';
 import type { DemoOrigin } from './demo-origin.ts';
 import { startDemoOrigin } from './demo-origin.ts';
@@ -126,13 +126,12 @@ export class DemoFarm {
   async #startTerminators(): Promise<void> {
     const starting = TERMINATOR_NAMES.map((name, index) => {
       const origin = this.#origins[index];
-      const args = [
-        ...['terminator', '--listen', '127.0.0.1:0', '--workers', '2'],
-        ...['--upstream', `${origin?.host}:${origin?.port}`],
-        ...['--cert', this.file('rsa.crt'), '--key', this.file('rsa.key')],
-        ...['--cert', this.file('ec.crt'), '--key', this.file('ec.key')],
-        ...['--routing-key-file', this.file('routing.key'), '--drain-timeout', DRAIN_TIMEOUT],
-      ];
+      const args = ['terminator', '--listen', '127.0.0.1:0', '--workers', '2'];
+      args.push('--upstream', `${origin?.host}:${origin?.port}`);
+      for (const type of ['rsa', 'ec']) {
+        args.push('--cert', this.file(`${type}.crt`), '--key', this.file(`${type}.key`));
+      }
+      args.push('--routing-key-file', this.file('routing.key'), '--drain-timeout', DRAIN_TIMEOUT);
       return startFarmProcess(`terminator ${name}`, args, this.file(`terminator-${name}.log`));
     });
     // All of them, even if one fails: those that run have to be known to be stopped.
@@ -143,11 +142,9 @@ export class DemoFarm {
   }
 
   async #startBalancer(): Promise<void> {
-    const args = [
-      ...['balancer', '--listen', formatAddress(this.#options.listen)],
-      ...this.#terminators.flatMap(({ address }) => ['--terminator', address]),
-      ...['--routing-key-file', this.file('routing.key'), '--drain-timeout', DRAIN_TIMEOUT],
-    ];
+    const args = ['balancer', '--listen', formatAddress(this.#options.listen)];
+    for (const { address } of this.#terminators) args.push('--terminator', address);
+    args.push('--routing-key-file', this.file('routing.key'), '--drain-timeout', DRAIN_TIMEOUT);
     const started: FarmProcess[] = [];
     this.#watch(await startFarmProcess('balancer', args, this.file('balancer.log')), started);
     this.#balancer = started[0] ?? null;
@@ -165,16 +162,6 @@ export class DemoFarm {
 
 function makeFolder(wanted: string | null): string {
   if (wanted === null) return mkdtempSync(join(tmpdir(), 'tlsfarm-'));
-  try {
-    mkdirSync(wanted, { recursive: true, mode: 0o700 });
-    chmodSync(wanted, 0o700);
-    return resolve(wanted);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new OperatorError(
-      'folder-unusable',
-      `--dir ${wanted} cannot be used (${code}): choose a folder that this user may write to.`,
-      { cause: error },
-    );
-  }
+  makeOperatorFolder('--dir', wanted, 0o700);
+  return resolve(wanted);
 }

@@ -82,11 +82,11 @@ async function visitTwice(
 
   onVisit(`${fullRow}, client ${client ?? 'here'}`);
   const first = await visit({ ...options, client, version, session: null });
-  const full = toRow(fullRow, client, first, { version, resumed: false, terminator: null });
+  const full = tourRow(fullRow, client, first, { version, resumed: false, terminator: null });
 
   onVisit(`${resumedRow}, client ${client ?? 'here'}`);
   const second = await visit({ ...options, client, version, session: first.session });
-  const resumed = toRow(resumedRow, client, second, {
+  const resumed = tourRow(resumedRow, client, second, {
     version,
     resumed: true,
     terminator: full.terminator,
@@ -94,22 +94,28 @@ async function visitTwice(
   return [full, resumed];
 }
 
-interface Promised {
+export interface Promised {
   readonly version: Version;
   readonly resumed: boolean;
   /** Null: whoever. */
   readonly terminator: string | null;
 }
 
-function toRow(what: string, client: string | null, visit: Visit, promised: Promised): TourRow {
-  const terminator = terminatorOn(visit.body);
+/** What was seen beside what was promised. */
+export function tourRow(
+  what: string,
+  client: string | null,
+  seen: Visit,
+  promised: Promised,
+): TourRow {
+  const terminator = terminatorOn(seen.body);
   const broken: string[] = [];
-  if (visit.error !== null) broken.push(visit.error);
-  if (visit.protocol !== promised.version) {
-    broken.push(`protocol ${visit.protocol || 'none'}, not ${promised.version}`);
+  if (seen.error !== null) broken.push(seen.error);
+  if (seen.protocol !== promised.version) {
+    broken.push(`protocol ${seen.protocol || 'none'}, not ${promised.version}`);
   }
-  if (visit.resumed !== promised.resumed) {
-    broken.push(visit.resumed ? 'resumed, not full' : 'full, not resumed');
+  if (seen.resumed !== promised.resumed) {
+    broken.push(seen.resumed ? 'resumed, not full' : 'full, not resumed');
   }
   if (terminator === null) broken.push('not the page');
   if (promised.terminator !== null && terminator !== promised.terminator) {
@@ -118,11 +124,11 @@ function toRow(what: string, client: string | null, visit: Visit, promised: Prom
   return {
     what,
     client: client ?? 'this host',
-    protocol: visit.protocol,
-    resumed: visit.resumed,
+    protocol: seen.protocol,
+    resumed: seen.resumed,
     terminator: terminator ?? '',
-    ms: visit.ms,
-    page: visit.body.trim(),
+    ms: seen.ms,
+    page: seen.body.trim(),
     broken,
   };
 }

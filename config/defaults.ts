@@ -24,7 +24,7 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
 };
 
 export const DEFAULT_LIMITS: ReactorLimits = {
-  /** Per son. Each connection has two file descriptors; a son lowers it to what RLIMIT_NOFILE allows. */
+  /** Per son, or fewer: as many as RLIMIT_NOFILE has file descriptors for, two each. */
   maxConnections: 20_000,
   /** Per balancer son, each at most 64 KiB: 128 MiB at worst. */
   maxUndecidedHellos: 2_048,

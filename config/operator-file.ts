@@ -7,6 +7,7 @@ import {
   closeSync,
   fstatSync,
   fsyncSync,
+  mkdirSync,
   openSync,
   readFileSync,
   renameSync,
@@ -87,6 +88,22 @@ export function replaceOperatorFile(what: string, path: string, text: string, mo
       // It was never made, or is already renamed.
     }
     throw fileError(what, error);
+  }
+}
+
+/** The folder, made if it is missing; what is there keeps its mode. */
+export function makeOperatorFolder(flag: string, folder: string, mode = 0o755): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const why =
+      code === 'EEXIST' || code === 'ENOTDIR' ? 'is not a folder' : `cannot be made (${code})`;
+    throw new OperatorError(
+      'folder-unusable',
+      `${flag} ${folder} ${why}: choose a folder that this user may write to.`,
+      { cause: error },
+    );
   }
 }
 

@@ -14,7 +14,7 @@ import type { Father } from './father.ts';
 
 /** Start, obey, and resolve when it has stopped. Until it serves, a signal simply ends the process. */
 export async function runFather(father: Father): Promise<void> {
-  const supervised = process.connected === true;
+  const supervised = process.send !== undefined;
   if (supervised) process.on('SIGINT', () => {});
   await father.start();
   process.on('SIGTERM', () => father.stop('SIGTERM'));

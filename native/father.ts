@@ -45,6 +45,8 @@ export interface FatherOptions {
   readonly reload: () => Promise<MakePayload>;
   readonly drainTimeoutMs: number;
   readonly logger: Logger;
+  /** For what had better not stand in the log when nothing came of it. */
+  onServing(): void;
 }
 
 /** Beyond a son's own drain time-out, before it is killed. */
@@ -106,7 +108,7 @@ export class Father {
         this.#slots.push(slot);
         slot.current = this.#spawn(slot, this.#payload);
       }
-      await Promise.all(this.#slots.map((slot) => slot.current?.ready));
+      await Promise.all([...this.#sons].map((son) => son.ready));
     } catch (error) {
       this.#state = 'stopping';
       for (const son of this.#sons) son.kill();
@@ -125,6 +127,7 @@ export class Father {
       { address: formatAddress(this.address), sons: slots, fileLimit, sonPids: this.#pids() },
       'listening',
     );
+    this.#options.onServing();
   }
 
   /**

@@ -79,7 +79,7 @@ export class SonProcess {
       const gone = (how: string, clean: boolean): void => {
         clearTimeout(patience);
         reject(new Error(`it ended at start (${how})`));
-        for (const question of [...this.#questions.keys()]) this.#answer(question, null);
+        for (const question of this.#questions.keys()) this.#answer(question, null);
         done({ how, clean, livedMs: performance.now() - startedAt });
       };
       this.#child.once('error', (error) => {

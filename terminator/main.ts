@@ -48,12 +48,6 @@ export interface TerminatorRequest {
 export async function runTerminator(request: TerminatorRequest, logger: Logger): Promise<void> {
   const listen = await resolveAddress('--listen', request.listen);
   const makePayload = await prepareTerminator(request);
-  if (request.routingKeyFile === null) {
-    logger.warn(
-      { fix: 'tlsfarm secret routing --out routing.key, then --routing-key-file routing.key' },
-      'no routing key: session ids do not name this terminator',
-    );
-  }
   const father = new Father(native, {
     role: 'terminator',
     module: new URL(import.meta.url.replace(/main\.([tj]s)$/, 'son.$1')).href,
@@ -65,6 +59,13 @@ export async function runTerminator(request: TerminatorRequest, logger: Logger):
     reload: () => prepareTerminator(request),
     drainTimeoutMs: request.drainTimeoutMs,
     logger,
+    onServing: () => {
+      if (request.routingKeyFile !== null) return;
+      logger.warn(
+        { fix: 'tlsfarm secret routing --out routing.key, then --routing-key-file routing.key' },
+        'no routing key: session ids do not name this terminator',
+      );
+    },
   });
   await runFather(father);
 }

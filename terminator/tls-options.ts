@@ -1,7 +1,6 @@
 /**
  * Certificate files and flags to the addon's TLS options, checked: what comes out makes a context.
  */
-import { X509Certificate } from 'node:crypto';
 import { DEFAULT_ALPN } from '../config/defaults.ts';
 import { fingerprint } from '../config/fingerprint.ts';
 import { OperatorError } from '../config/operator-error.ts';
@@ -54,46 +53,40 @@ export function readTlsOptions(door: Pick<Addon, 'checkTls'>, request: TlsReques
   };
   const wrong = door.checkTls(tls);
   if (wrong !== null) throw tlsError(wrong, files);
-  refuseSameType(tls, files);
   return tls;
 }
 
-/** OpenSSL keeps one certificate per key type: the second would silently replace the first. */
-function refuseSameType(tls: TlsOptions, files: readonly CertificateFiles[]): void {
-  const first = new Map<string, string>();
-  for (const [index, { cert }] of tls.certificates.entries()) {
-    const type = new X509Certificate(cert).publicKey.asymmetricKeyType ?? 'unknown';
-    const path = files[index]?.cert ?? '';
-    const other = first.get(type);
-    if (other !== undefined) {
-      throw new OperatorError(
-        'tls-same-key-type',
-        `--cert ${other} and --cert ${path} both have a key of type ${type}: give one certificate per type.`,
-      );
-    }
-    first.set(type, path);
-  }
-}
+/** Where the operator has to look, by the addon's code. */
+const WHERE: Readonly<Record<string, string>> = {
+  CIPHERS: '--ciphers',
+  CIPHERSUITES: '--ciphersuites',
+  GROUPS: '--groups',
+  SECLEVEL: '--seclevel',
+};
 
-/** What OpenSSL said, with the flag to change. */
+/** What to do, where the addon's own sentence, which knows no flags, cannot say it. */
+const FIX: Readonly<Record<string, string>> = {
+  CERT_PARSE: 'give a PEM chain, the leaf first',
+  CERT_WEAK: 'give one with RSA-2048 or ECDSA P-256, or lower --seclevel',
+  KEY_PARSE: 'give the key that the certificate was made with, as PEM without a passphrase',
+  KEY_MISMATCH: 'give each --cert the --key it was made with, in the same order',
+  CIPHERS: 'leave the flag out for the default',
+  CIPHERSUITES: 'leave the flag out for the default',
+  GROUPS: 'leave the flag out for the default',
+};
+
+/** What OpenSSL said, as a sentence with the flag to change. */
 function tlsError(
   wrong: { readonly code: string; readonly message: string; readonly index: number },
   files: readonly CertificateFiles[],
 ): OperatorError {
   const pair = files[wrong.index];
-  const cert = `--cert ${pair?.cert}`;
-  const key = `--key ${pair?.key}`;
-  const code = `tls-${wrong.code.toLowerCase().replaceAll('_', '-')}`;
-  const detail = wrong.message.replace(/\.$/, '');
-  const sentences: Readonly<Record<string, string>> = {
-    CERT_PARSE: `${cert} is not a PEM certificate chain: give a file that begins with -----BEGIN CERTIFICATE-----, leaf first.`,
-    KEY_PARSE: `${key} is not a PEM private key without a passphrase: give one that begins with -----BEGIN PRIVATE KEY-----.`,
-    KEY_MISMATCH: `${key} does not belong to ${cert}: give each --cert the key it was made with, in the same order.`,
-    KEY_TYPE: `${key} is of a type that cannot be used (${detail}): use RSA-2048 or ECDSA P-256.`,
-    CIPHERS: `--ciphers names nothing that OpenSSL knows (${detail}): leave it out, or see \`openssl ciphers\`.`,
-    CIPHERSUITES: `--ciphersuites has a name that OpenSSL does not know (${detail}): leave it out, or see \`openssl ciphers -tls1_3\`.`,
-    GROUPS: `--groups has a name that OpenSSL does not know (${detail}): leave it out, or use names such as X25519:P-256.`,
-  };
-  const where = pair === undefined ? '' : `${cert}, ${key}: `;
-  return new OperatorError(code, sentences[wrong.code] ?? `${where}${wrong.message}`);
+  const certificate = `--cert ${pair?.cert}, --key ${pair?.key}`;
+  const where = pair === undefined ? (WHERE[wrong.code] ?? 'TLS') : certificate;
+  const fix = FIX[wrong.code];
+  const what = wrong.message.replace(/[.?]$/, '');
+  return new OperatorError(
+    `tls-${wrong.code.toLowerCase().replaceAll('_', '-')}`,
+    `${where}: ${what}${fix === undefined ? '' : `; ${fix}`}.`,
+  );
 }

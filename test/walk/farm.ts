@@ -75,7 +75,10 @@ export async function startTerminator(
 ): Promise<FarmMember> {
   const { certFlags, routingKey } = await testFiles();
   return start(t, [
-    ...['terminator', '--upstream', upstream, '--log-level', 'debug'],
+    'terminator',
+    '--upstream',
+    upstream,
+    ...unlessGiven(flags, '--log-level', 'debug'),
     ...unlessGiven(flags, '--listen', '127.0.0.1:0'),
     ...(flags.includes('--cert') ? [] : certFlags),
     ...unlessGiven(flags, '--routing-key-file', routingKey),
@@ -90,7 +93,8 @@ export async function startBalancer(
 ): Promise<FarmMember> {
   const { routingKey } = await testFiles();
   return start(t, [
-    ...['balancer', '--log-level', 'debug'],
+    'balancer',
+    ...unlessGiven(flags, '--log-level', 'debug'),
     ...terminators.flatMap((address) => ['--terminator', address]),
     ...unlessGiven(flags, '--listen', '127.0.0.1:0'),
     ...unlessGiven(flags, '--routing-key-file', routingKey),

@@ -33,9 +33,11 @@ async function make(): Promise<TestFiles> {
     folder,
     ca: readFileSync(file('ca.crt'), 'utf8'),
     routingKey,
-    certFlags: [
-      ...['--cert', file('rsa.crt'), '--key', file('rsa.key')],
-      ...['--cert', file('ec.crt'), '--key', file('ec.key')],
-    ],
+    certFlags: ['rsa', 'ec'].flatMap((type) => [
+      '--cert',
+      file(`${type}.crt`),
+      '--key',
+      file(`${type}.key`),
+    ]),
   };
 }
