@@ -16,11 +16,12 @@ import type { Father } from './father.ts';
 export async function runFather(father: Father): Promise<void> {
   const supervised = process.send !== undefined;
   if (supervised) process.on('SIGINT', () => {});
-  await father.start();
-  process.on('SIGTERM', () => father.stop('SIGTERM'));
-  process.on('SIGHUP', () => void father.reload());
-  // Replaces Node's own use of the signal, which opens the debugger.
-  process.on('SIGUSR1', () => void father.logStats());
+  await father.start(() => {
+    process.on('SIGTERM', () => father.stop('SIGTERM'));
+    process.on('SIGHUP', () => void father.reload());
+    // Replaces Node's own use of the signal, which opens the debugger.
+    process.on('SIGUSR1', () => void father.logStats());
+  });
   if (supervised) {
     const orphaned = (): void => father.stop('the process that started it is gone');
     process.on('disconnect', orphaned);

@@ -95,8 +95,11 @@ export class Father {
     return this.#stopped.promise;
   }
 
-  /** Resolves when all sons are ready; rejects with nothing left open or running. */
-  async start(): Promise<void> {
+  /**
+   * Resolves when all sons are ready; rejects with nothing left open or running. `beforeListening` is
+   * called before the log line: whoever reads "listening" may send a signal at once.
+   */
+  async start(beforeListening: () => void = () => {}): Promise<void> {
     const { listen, slots, backlog, sessionSlots, makePayload, role } = this.#options;
     const fileLimit = this.#door.raiseFileLimit();
     try {
@@ -123,6 +126,7 @@ export class Father {
       );
     }
     this.#state = 'serving';
+    beforeListening();
     this.#logger.info(
       { address: formatAddress(this.address), sons: slots, fileLimit, sonPids: this.#pids() },
       'listening',
