@@ -23,7 +23,7 @@ Balancer::~Balancer() = default;
 int Balancer::start(uv_loop_t* loop) {
   const int error = reactor_.open(loop, this);
   if (error != 0) return error;
-  return listener_.start(&reactor_, config_.listenFd, this);
+  return listener_.start(&reactor_, config_.listenFd, config_.timeouts.tcp, this);
 }
 
 void Balancer::onAccepted(int fd, const SocketAddress& peer) {

@@ -9,7 +9,7 @@
 #include "chunk.h"
 #include "counters.h"
 #include "events.h"
-#include "limits.h"
+#include "plane_limits.h"
 #include "listener.h"
 #include "pipe_pool.h"
 #include "pump.h"
@@ -52,6 +52,7 @@ class Balancer final : public Reactor::Turn, public Acceptor {
   void close(void (*closed)(void*), void* context);
 
   bool onTurn() override;
+  bool hasEvents() const override { return !events_.empty() || (draining_ && !drainReported_ && connections_ == 0); }
   void onAccepted(int fd, const SocketAddress& peer) override;
   bool hasRoom() const override;
   void onAcceptPaused(int error) override;

@@ -33,7 +33,6 @@ BalancerConnection::BalancerConnection(Balancer* balancer, int fd, const SocketA
 BalancerConnection::~BalancerConnection() { free(hello_); }
 
 bool BalancerConnection::start() {
-  if (peer_.family() != AF_UNIX) setTcpOptions(client_.fd, balancer_->config().timeouts.tcp);
   balancer_->reactor().arm(this, balancer_->config().timeouts.helloMs);
   return balancer_->reactor().add(client_.fd, Endpoint::kEvents, &client_) == 0;
 }

@@ -39,6 +39,11 @@ class Endpoint final : public EventHandler {
   bool finSent = false;  // we have shut our sending side
   bool eof = false;      // the peer's FIN has been read
 
+  // Bytes read beyond what OpenSSL had asked for, during the handshake only (endpoint_bio.cc).
+  uint8_t* ahead = nullptr;
+  uint32_t aheadStart = 0;
+  uint32_t aheadEnd = 0;
+
   bool open() const { return fd >= 0; }
 
   void attach(int descriptor, EndpointOwner* who) {
@@ -60,7 +65,7 @@ class Endpoint final : public EventHandler {
   // for the whole.
   void close(bool reset = false) {
     if (fd < 0) return;
-    if (reset) resetOnClose(fd);
+    if (reset && !failed) resetOnClose(fd);
     ::close(fd);
     fd = -1;
   }

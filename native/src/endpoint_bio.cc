@@ -1,28 +1,54 @@
 #include "endpoint_bio.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
+#include <string.h>
 #include <sys/socket.h>
+
+#include <algorithm>
 
 namespace tlsfarm {
 
 namespace {
 
+// A post-quantum hello is 1.7 KB; a client's second flight with a certificate rarely more.
+constexpr size_t kAheadBytes = 4096;
+
 Endpoint* endpointOf(BIO* bio) { return static_cast<Endpoint*>(BIO_get_data(bio)); }
+
+size_t takeAhead(Endpoint* endpoint, char* out, size_t size) {
+  const size_t n = std::min<size_t>(size, endpoint->aheadEnd - endpoint->aheadStart);
+  memcpy(out, endpoint->ahead + endpoint->aheadStart, n);
+  endpoint->aheadStart += static_cast<uint32_t>(n);
+  return n;
+}
 
 int bioRead(BIO* bio, char* out, size_t size, size_t* got) {
   BIO_clear_retry_flags(bio);
   *got = 0;
   Endpoint* endpoint = endpointOf(bio);
   if (endpoint->fd < 0) return 0;
+  if (endpoint->aheadStart < endpoint->aheadEnd) {
+    *got = takeAhead(endpoint, out, size);
+    return 1;
+  }
   if (!endpoint->readable) {
     BIO_set_retry_read(bio);
     return 0;
   }
+  const bool ahead = endpoint->ahead != nullptr && size < kAheadBytes;
+  const size_t room = ahead ? kAheadBytes : size;
   for (;;) {
-    const ssize_t n = recv(endpoint->fd, out, size, 0);
+    const ssize_t n = recv(endpoint->fd, ahead ? endpoint->ahead : reinterpret_cast<uint8_t*>(out),
+                           room, 0);
     if (n > 0) {
-      if (static_cast<size_t>(n) < size && !endpoint->hungUp) endpoint->readable = false;
+      if (static_cast<size_t>(n) < room && !endpoint->hungUp) endpoint->readable = false;
       *got = static_cast<size_t>(n);
+      if (ahead) {
+        endpoint->aheadStart = 0;
+        endpoint->aheadEnd = static_cast<uint32_t>(n);
+        *got = takeAhead(endpoint, out, size);
+      }
       return 1;
     }
     if (n == 0) {
@@ -110,6 +136,19 @@ BIO* newEndpointBio(Endpoint* endpoint) {
   BIO* bio = BIO_new(method());
   if (bio != nullptr) BIO_set_data(bio, endpoint);
   return bio;
+}
+
+void beginReadAhead(Endpoint* endpoint) {
+  endpoint->ahead = static_cast<uint8_t*>(OPENSSL_malloc(kAheadBytes));
+  endpoint->aheadStart = endpoint->aheadEnd = 0;
+}
+
+void endReadAhead(Endpoint* endpoint) {
+  if (endpoint->ahead == nullptr) return;
+  if (endpoint->open() && endpoint->aheadStart < endpoint->aheadEnd) return;
+  OPENSSL_free(endpoint->ahead);
+  endpoint->ahead = nullptr;
+  endpoint->aheadStart = endpoint->aheadEnd = 0;
 }
 
 }  // namespace tlsfarm

@@ -14,6 +14,12 @@ namespace tlsfarm {
 // The endpoint must outlive the BIO. Null when out of memory.
 BIO* newEndpointBio(Endpoint* endpoint);
 
+// OpenSSL's record layer reads plaintext records in two steps, header and body, read_ahead or not. A
+// small buffer for the handshake makes one system call of a whole flight; `endReadAhead` gives it back
+// as soon as it is empty (call it when the handshake is done and when the connection closes).
+void beginReadAhead(Endpoint* endpoint);
+void endReadAhead(Endpoint* endpoint);
+
 }  // namespace tlsfarm
 
 #endif

@@ -93,6 +93,11 @@ FiberStackStats fiberStackStats() {
   FiberStackStats stats;
   stats.inUse = inUse;
   stats.allocated = allocated;
+  return stats;
+}
+
+size_t fiberStackHighWater() {
+  size_t highWater = 0;
   for (const StackLink* link = stacks; link != nullptr; link = link->next) {
     // A page that was never touched reads as zero: the lowest word that is not ends the search.
     const char* top = reinterpret_cast<const char*>(link);
@@ -101,9 +106,9 @@ FiberStackStats fiberStackStats() {
     size_t at = 0;
     while (at < words && base[at] == 0) at++;
     const size_t used = (words - at) * sizeof(uint64_t);
-    if (used > stats.highWater) stats.highWater = used;
+    if (used > highWater) highWater = used;
   }
-  return stats;
+  return highWater;
 }
 
 }  // namespace tlsfarm

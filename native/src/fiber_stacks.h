@@ -16,7 +16,6 @@ namespace tlsfarm {
 struct FiberStackStats {
   size_t inUse = 0;      // mapped now (running, paused, or idle in OpenSSL's pool)
   size_t allocated = 0;  // mapped since the start
-  size_t highWater = 0;  // deepest use of any mapped stack, in bytes
 };
 
 // Makes OpenSSL take its fiber stacks from here. Idempotent. False: a job already ran in this process
@@ -31,6 +30,9 @@ bool initFiberPool(size_t maxJobs);
 void closeFiberPool();
 
 FiberStackStats fiberStackStats();
+
+// Deepest use of any mapped stack, in bytes. Scans them all: for tests, not for every turn.
+size_t fiberStackHighWater();
 
 }  // namespace tlsfarm
 

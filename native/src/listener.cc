@@ -34,7 +34,8 @@ bool isTransient(int error) {
 }
 }  // namespace
 
-int Listener::start(Reactor* reactor, int fd, Acceptor* acceptor) {
+int Listener::start(Reactor* reactor, int fd, const TcpOptions& options, Acceptor* acceptor) {
+  setTcpOptions(fd, options);
   reactor_ = reactor;
   acceptor_ = acceptor;
   const int error = reactor->add(fd, EPOLLIN | EPOLLET, this);

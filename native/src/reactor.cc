@@ -141,7 +141,8 @@ void Reactor::freeBuried() {
 }
 
 void Reactor::wake() {
-  if (idling_ || closing_) return;
+  // Inside an iteration the end of the turn is still to come; it sees for itself what is left.
+  if (inTurn_ || idling_ || closing_) return;
   idling_ = true;
   uv_idle_start(&idle_, onIdle);
 }
@@ -167,6 +168,7 @@ void Reactor::serve() {
 }
 
 void Reactor::endTurn() {
+  inTurn_ = true;
   const bool more = turn_->onTurn();
   if (closing_) return;
   // Only what is on the list now: work that defers itself again waits for the next iteration.
@@ -181,11 +183,12 @@ void Reactor::endTurn() {
     if (deferred == last) break;
   }
   freeBuried();
-  if (deferredHead_ == nullptr && !more && idling_) {
+  inTurn_ = false;
+  if (more || deferredHead_ != nullptr || turn_->hasEvents()) {
+    wake();
+  } else if (idling_) {
     idling_ = false;
     uv_idle_stop(&idle_);
-  } else if (more) {
-    wake();
   }
 }
 
@@ -196,6 +199,7 @@ void Reactor::onPoll(uv_poll_t* handle, int status, int) {
   // libuv reads the clock before it sleeps: without this every deadline set in this turn would be
   // early by the time slept.
   uv_update_time(self->loop_);
+  self->inTurn_ = true;
   self->serve();
 }
 

@@ -60,6 +60,8 @@ class Reactor {
     // Before the deferred list is run. Returns true while it has more to do at once: the loop then
     // does not sleep.
     virtual bool onTurn() = 0;
+    // Something was produced after onTurn() that must not wait for the next socket event.
+    virtual bool hasEvents() const = 0;
 
    protected:
     ~Turn() = default;
@@ -114,6 +116,8 @@ class Reactor {
   uv_check_t check_;
   uv_idle_t idle_;
   bool idling_ = false;
+  // Between a socket event and the end of its iteration: what is produced now is dealt with there.
+  bool inTurn_ = false;
   bool closing_ = false;
   int openHandles_ = 0;
   void (*closed_)(void*) = nullptr;

@@ -44,16 +44,18 @@ std::string Terminator::start(uv_loop_t* loop) {
                                                  config_.nodeId, config_.tls, tls_->libCtx(),
                                                  &counters_);
   sessions_->install(tls_->sslCtx());
+  // Set on the context: an SSL's record layer takes it over when it is made.
+  SSL_CTX_set_read_ahead(tls_->sslCtx(), 1);
   const int code = reactor_.open(loop, this);
   if (code != 0) return std::string("epoll: ") + strerror(-code);
-  const int listening = listener_.start(&reactor_, config_.listenFd, this);
+  const int listening = listener_.start(&reactor_, config_.listenFd, config_.timeouts.tcp, this);
   if (listening != 0) return std::string("the listening socket: ") + strerror(-listening);
   return "";
 }
 
-void Terminator::onAccepted(int fd, const SocketAddress& peer) {
+void Terminator::onAccepted(int fd, const SocketAddress&) {
   count(Name::accepted);
-  auto* connection = new TerminatorConnection(this, fd, peer);
+  auto* connection = new TerminatorConnection(this, fd);
   connection->nextAll = all_;
   if (all_ != nullptr) all_->previousAll = connection;
   all_ = connection;

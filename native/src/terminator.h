@@ -9,7 +9,7 @@
 #include "chunk.h"
 #include "counters.h"
 #include "events.h"
-#include "limits.h"
+#include "plane_limits.h"
 #include "listener.h"
 #include "offload_engine.h"
 #include "reactor.h"
@@ -56,6 +56,7 @@ class Terminator final : public Reactor::Turn, public Acceptor {
   void close(void (*closed)(void*), void* context);
 
   bool onTurn() override;
+  bool hasEvents() const override { return !events_.empty() || (draining_ && !drainReported_ && connections_ == 0); }
   void onAccepted(int fd, const SocketAddress& peer) override;
   bool hasRoom() const override;
   void onAcceptPaused(int error) override;

@@ -23,11 +23,10 @@ constexpr uint32_t kHalfClosedMs = 60000;
 constexpr uint32_t kLingerBytes = 256 * 1024;
 }  // namespace
 
-TerminatorConnection::TerminatorConnection(Terminator* terminator, int fd, const SocketAddress& peer)
+TerminatorConnection::TerminatorConnection(Terminator* terminator, int fd)
     : terminator_(terminator) {
   client_.attach(fd, this);
   lastActiveMs_ = terminator->reactor().nowMs();
-  if (peer.family() != AF_UNIX) setTcpOptions(fd, terminator->config().timeouts.tcp);
 }
 
 TerminatorConnection::~TerminatorConnection() = default;
@@ -61,8 +60,8 @@ bool TerminatorConnection::createSsl() {
   BIO* bio = newEndpointBio(&client_);
   if (bio == nullptr) return false;
   SSL_set_bio(ssl_, bio, bio);
+  beginReadAhead(&client_);
   SSL_set_app_data(ssl_, &memo_);
-  SSL_set_read_ahead(ssl_, 1);
   // Fibers during the handshake only: relaying never needs a private key.
   SSL_set_mode(ssl_, SSL_MODE_ASYNC);
   SSL_set_accept_state(ssl_);
@@ -430,6 +429,7 @@ TerminatorConnection::Flow TerminatorConnection::clientToUpstream() {
     // One record at most; several small ones are gathered into one send to the upstream.
     size_t filled = 0;
     int result = 1;
+    if (client_.ahead != nullptr) endReadAhead(&client_);
     while (filled + SSL3_RT_MAX_PLAIN_LENGTH <= Reactor::kScratchBytes) {
       size_t got = 0;
       result = SSL_read_ex(ssl_, scratch + filled, Reactor::kScratchBytes - filled, &got);
@@ -531,7 +531,8 @@ TerminatorConnection::Flow TerminatorConnection::upstreamToClient() {
       if (!closeNotifySent_) {
         if (!sendCloseNotify()) return Flow::kBlocked;
         closeNotifySent_ = true;
-        shutdown(client_.fd, SHUT_WR);
+        // If the client has ended too, close() follows at once and says the same.
+        if (!clientEnded_) shutdown(client_.fd, SHUT_WR);
         terminator_->reactor().arm(this, kHalfClosedMs);
       }
       return Flow::kDone;
@@ -625,6 +626,7 @@ void TerminatorConnection::close() {
   terminator_->count(Name::bytesToClient, static_cast<double>(toClientBytes_));
   client_.close();
   upstream_.close();
+  endReadAhead(&client_);
   terminator_->chunks().give(toUpstream_);
   terminator_->chunks().give(toClient_);
   toUpstream_ = toClient_ = nullptr;

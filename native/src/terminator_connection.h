@@ -33,7 +33,7 @@ class TerminatorConnection final : public EndpointOwner,
                                    public Buried,
                                    public OperationOwner {
  public:
-  TerminatorConnection(Terminator* terminator, int fd, const SocketAddress& peer);
+  TerminatorConnection(Terminator* terminator, int fd);
   ~TerminatorConnection() override;
   bool start();
   // The device is done with our operation.

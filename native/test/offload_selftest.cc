@@ -388,7 +388,7 @@ void addFarm(Napi::Object result, const Farm& farm) {
   result.Set("poolExhausted", farm.poolExhausted);
   const FiberStackStats stats = fiberStackStats();
   result.Set("stacksInUse", static_cast<double>(stats.inUse));
-  result.Set("stackHighWater", static_cast<double>(stats.highWater));
+  result.Set("stackHighWater", static_cast<double>(fiberStackHighWater()));
 }
 
 bool talks(SSL* from, SSL* to) {

@@ -1,6 +1,6 @@
 // Limits and time-outs as native/index.ts types them.
-#ifndef TLSFARM_LIMITS_H_
-#define TLSFARM_LIMITS_H_
+#ifndef TLSFARM_PLANE_LIMITS_H_
+#define TLSFARM_PLANE_LIMITS_H_
 
 #include <cstdint>
 
