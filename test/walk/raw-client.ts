@@ -2,7 +2,10 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { connect } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { bytesOf, loadRecordings } from '../hellos/recording.ts';
+import type { Cleanup } from './origin.ts';
+import { startOrigin } from './origin.ts';
 
 export interface Seen {
   readonly bytes: Buffer;
@@ -88,4 +91,40 @@ export function recordedHello(name: string): Buffer {
 /** The first record is a handshake record whose first message is a ServerHello. */
 export function isServerHello(bytes: Buffer): boolean {
   return bytes[0] === 22 && bytes[1] === 3 && bytes[5] === 2;
+}
+
+/**
+ * A relay in front of `port` that passes on what clients send in pieces, with pauses, up to
+ * `slowBytes`; the rest, and all answers, as they come. The port it listens on.
+ */
+export async function startTrickle(
+  t: Cleanup,
+  port: number,
+  { pieceBytes, pauseMs, slowBytes }: { pieceBytes: number; pauseMs: number; slowBytes: number },
+): Promise<number> {
+  const origin = await startOrigin(t, {
+    kind: 'custom',
+    serve: (client) => {
+      const server = connect({ host: '127.0.0.1', port, allowHalfOpen: true, noDelay: true });
+      server.on('error', () => client.destroy());
+      client.on('error', () => server.destroy());
+      server.pipe(client);
+      void (async () => {
+        let sent = 0;
+        for await (const chunk of client.iterator({ destroyOnReturn: false })) {
+          const bytes = chunk as Buffer;
+          for (let at = 0; at < bytes.length; ) {
+            const slow = sent < slowBytes;
+            const piece = slow ? bytes.subarray(at, at + pieceBytes) : bytes.subarray(at);
+            server.write(piece);
+            at += piece.length;
+            sent += piece.length;
+            if (slow) await delay(pauseMs);
+          }
+        }
+        server.end();
+      })().catch(() => server.destroy());
+    },
+  });
+  return origin.port;
 }
