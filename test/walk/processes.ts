@@ -1,0 +1,82 @@
+/** What the kernel knows about processes: who lives, and whose socket it is. */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { page } from '../../cli/demo-origin.ts';
+import type { Cleanup, Origin } from './origin.ts';
+import { startOrigin } from './origin.ts';
+
+/** A zombie is dead: nobody but its parent can know. */
+export function isAlive(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
+  } catch {
+    return false;
+  }
+}
+
+/** Whether anybody is left in the group that `pid` led. */
+export function groupIsAlive(pid: number): boolean {
+  return readdirSync('/proc').some((name) => {
+    if (!/^\d+$/.test(name) || !isAlive(Number(name))) return false;
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'latin1');
+      // After the command in brackets: state, parent, group.
+      return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[2]) === pid;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** There is no event for the end of a process that is not one's child: look often. */
+export async function gone(pids: readonly number[], timeoutMs: number): Promise<void> {
+  const until = performance.now() + timeoutMs;
+  while (pids.some(isAlive)) {
+    if (performance.now() > until) throw new Error(`still there: ${pids.filter(isAlive).join()}`);
+    await delay(10);
+  }
+}
+
+/** Which of these processes has the TCP socket with this local port, or null. */
+export function ownerOfPort(port: number, pids: readonly number[]): number | null {
+  const wanted = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  const line = readFileSync('/proc/net/tcp', 'latin1')
+    .split('\n')
+    .map((text) => text.trim().split(/\s+/))
+    // local_address is the second column, the inode the tenth.
+    .find((columns) => columns[1]?.endsWith(wanted) === true && columns[9] !== '0');
+  if (line === undefined) return null;
+  return pids.find((pid) => sockets(pid).includes(`socket:[${line[9]}]`)) ?? null;
+}
+
+function sockets(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).map((fd) => {
+      try {
+        return readlinkSync(`/proc/${pid}/fd/${fd}`);
+      } catch {
+        return '';
+      }
+    });
+  } catch {
+    return [];
+  }
+}
+
+/** An origin whose page names the *process* that asked for it, one of `pids()`. */
+export function startOriginThatKnowsSons(
+  t: Cleanup,
+  pids: () => readonly number[],
+): Promise<Origin> {
+  return startOrigin(t, {
+    kind: 'custom',
+    serve: (socket) => {
+      const owner = ownerOfPort(socket.remotePort ?? 0, pids());
+      socket.once('data', () => {
+        const body = page(String(owner));
+        socket.end(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+      });
+    },
+  });
+}
