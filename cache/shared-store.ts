@@ -4,26 +4,19 @@ import {
   type SessionRecord,
   type SessionTableStats,
 } from '../native/index.ts';
-import {
-  type ClockS,
-  type Lookup,
-  type MissReason,
-  miss,
-  SESSION_ID_LENGTH,
-  type SessionStore,
-} from './store.ts';
+import { type ClockS, type Lookup, miss, SESSION_ID_LENGTH, type SessionStore } from './store.ts';
 
 /**
  * The node's shared-memory table as this process maps it. C++ uses the same table on the handshake's
  * path; this is for what TypeScript puts there (sessions from peers), deletes and counts.
  */
 export class SharedStore implements SessionStore {
-  readonly #table: SharedTable;
+  readonly #table: NativeSessionTable;
   readonly #clockS: ClockS;
 
   /** `fd` stays the caller's; the mapping lives as long as this object. */
   constructor(fd: number, clockS: ClockS) {
-    this.#table = native.openSessionTable(fd) as SharedTable;
+    this.#table = native.openSessionTable(fd);
     this.#clockS = clockS;
   }
 
@@ -54,9 +47,4 @@ export class SharedStore implements SessionStore {
 /** A new table's file descriptor, to be mapped here and passed on to the sons. */
 export function createSharedTable(slots: number): number {
   return native.createSessionTable(slots);
-}
-
-/** `get` with the reason of a miss. */
-interface SharedTable extends NativeSessionTable {
-  lookup(id: Uint8Array, fingerprint: Uint8Array, nowS: number): SessionRecord | MissReason;
 }

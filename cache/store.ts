@@ -23,7 +23,7 @@
  * peer) will get its own interface with the same words: `get` returns a promise of a `Lookup`, takes a
  * deadline, and never rejects: slow, absent and wrong are reasons of a miss too.
  */
-import type { SessionRecord, SessionTableStats } from '../native/index.ts';
+import type { SessionRecord, SessionTableStats, TableMiss } from '../native/index.ts';
 
 export interface SessionStore {
   /** `id` and `fingerprint` are 32 bytes; `replaces` is the ID that this session renews, or null. */
@@ -53,7 +53,7 @@ export type Lookup =
  * - `torn`: its checksum did not match; it has been dropped.
  * - `off`: this store keeps nothing.
  */
-export type MissReason = 'not-found' | 'expired' | 'policy-mismatch' | 'contended' | 'torn' | 'off';
+export type MissReason = TableMiss | 'off';
 
 /** Whole Unix seconds. */
 export type ClockS = () => number;

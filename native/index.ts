@@ -165,6 +165,9 @@ export interface SessionTableStats {
   readonly tooLarge: number;
 }
 
+/** Why the table has nothing; cache/store.ts says what each means. */
+export type TableMiss = 'not-found' | 'expired' | 'policy-mismatch' | 'contended' | 'torn';
+
 /** The node's shared-memory session table, mapped in this process. */
 export interface NativeSessionTable {
   put(
@@ -175,6 +178,8 @@ export interface NativeSessionTable {
     replaces: Uint8Array | null,
   ): boolean;
   get(id: Uint8Array, fingerprint: Uint8Array, nowS: number): SessionRecord | null;
+  /** The same, with the reason of a miss (cache/store.ts names them). */
+  lookup(id: Uint8Array, fingerprint: Uint8Array, nowS: number): SessionRecord | TableMiss;
   delete(id: Uint8Array): boolean;
   stats(): SessionTableStats;
 }
