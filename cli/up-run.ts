@@ -11,6 +11,12 @@ export interface UpOptions extends DemoFarmOptions {
   readonly tourOnly: boolean;
 }
 
+interface Step {
+  readonly title: string;
+  /** `progress` is told what it is at. */
+  run(progress: (what: string) => void): Promise<void>;
+}
+
 /** Ctrl-C during the bring-up or the tour: an end like any other. */
 class Interrupted extends Error {}
 
@@ -53,46 +59,58 @@ async function bringUp(farm: DemoFarm, interrupted: Promise<void>): Promise<Tour
   });
   until.catch(() => {});
   let begun = Promise.resolve();
-  const list = new Listr(
-    [
-      ...farm.steps.map((step) => ({
-        title: step.title,
-        task: () => {
-          begun = step.run();
-          return Promise.race([begun, until]);
-        },
-      })),
-      {
-        title: 'Tour',
-        task: async (_context: unknown, task: { output: string }) => {
-          const { host, port } = clientTarget(farm.address);
-          const visits = takeTour(
-            { host, port, ca: farm.ca, terminators: TERMINATOR_NAMES.length },
-            (what) => {
-              task.output = what;
-            },
-          );
-          const died = farm.died.then((how) => {
-            throw new Error(how);
-          });
-          died.catch(() => {});
-          tour = await Promise.race([visits, until, died]);
-        },
+  const steps: Step[] = [
+    ...farm.steps.map((step) => ({
+      title: step.title,
+      run: () => {
+        begun = step.run();
+        return Promise.race([begun, until]);
       },
-    ],
+    })),
     {
-      // Drawn on a terminal, plain lines elsewhere.
-      renderer: process.stdout.isTTY ? 'default' : 'simple',
-      registerSignalListeners: false,
+      title: 'Tour',
+      run: async (progress) => {
+        const { host, port } = clientTarget(farm.address);
+        const terminators = TERMINATOR_NAMES.length;
+        const visits = takeTour({ host, port, ca: farm.ca, terminators }, progress);
+        const died = farm.died.then((how) => {
+          throw new Error(how);
+        });
+        died.catch(() => {});
+        tour = await Promise.race([visits, until, died]);
+      },
     },
-  );
+  ];
   try {
-    await list.run();
+    await runSteps(steps);
   } finally {
     // What a step has begun must have come to an end before everything can be stopped.
     await begun.catch(() => {});
   }
   return tour;
+}
+
+/** Drawn on a terminal; elsewhere one plain line per step that is done. */
+async function runSteps(steps: readonly Step[]): Promise<void> {
+  if (!process.stdout.isTTY) {
+    for (const { title, run } of steps) {
+      await run(() => {});
+      process.stdout.write(`${title}: done\n`);
+    }
+    return;
+  }
+  const list = new Listr(
+    steps.map(({ title, run }) => ({
+      title,
+      task: (_context: unknown, task: { output: string }) =>
+        run((what) => {
+          task.output = what;
+        }),
+    })),
+    // What went wrong is said once, by whoever called us; signals are ours.
+    { registerSignalListeners: false, rendererOptions: { showErrorMessage: false } },
+  );
+  await list.run();
 }
 
 /** A wildcard is no address to connect to. */
