@@ -63,7 +63,10 @@ export class RawClient {
   /** The first bytes of the server. */
   async answer(): Promise<Buffer> {
     if (this.#chunks.length === 0) {
-      await Promise.race([once(this.socket, 'data'), this.ended()]);
+      await Promise.race([
+        new Promise((resolve) => this.socket.once('data', resolve)),
+        this.ended(),
+      ]);
     }
     return this.bytes;
   }
