@@ -246,10 +246,13 @@ test('without a routing key both warn, and the balancing algorithm decides', asy
     ...terminators.flatMap(({ address }) => ['--terminator', address]),
   ]);
   const WARN = 40;
-  for (const member of [...terminators, balancer]) {
-    const warning = member.log.find(({ msg }) => msg.startsWith('no routing key: '));
-    assert.equal(warning?.level, WARN);
-    assert.match(String(warning?.['fix']), /--routing-key-file/);
+  for (const [member, consequence] of [
+    ...terminators.map((one) => [one, 'session ids do not name this terminator'] as const),
+    [balancer, 'clients are not sent back to the terminator that knows them'] as const,
+  ]) {
+    const warning = await member.waitFor(`no routing key: ${consequence}`, { since: 0 });
+    assert.equal(warning.level, WARN);
+    assert.match(String(warning['fix']), /--routing-key-file/);
   }
 
   for (const version of VERSIONS) {
