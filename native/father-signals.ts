@@ -18,6 +18,7 @@ export async function runFather(father: Father): Promise<void> {
   if (supervised) process.on('SIGINT', () => {});
   await father.start(() => {
     process.on('SIGTERM', () => father.stop('SIGTERM'));
+    if (!supervised) process.on('SIGINT', () => father.stop('SIGINT'));
     process.on('SIGHUP', () => void father.reload());
     // Replaces Node's own use of the signal, which opens the debugger.
     process.on('SIGUSR1', () => void father.logStats());
@@ -27,8 +28,6 @@ export async function runFather(father: Father): Promise<void> {
     process.on('disconnect', orphaned);
     if (process.connected) process.send?.({ type: 'listening', address: father.address });
     else orphaned();
-  } else {
-    process.on('SIGINT', () => father.stop('SIGINT'));
   }
   await father.stopped;
 }

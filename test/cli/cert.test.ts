@@ -10,7 +10,8 @@ const folder = mkdtempSync(join(tmpdir(), 'tlsfarm-cert-'));
 after(() => rmSync(folder, { recursive: true }));
 const out = join(folder, 'certs');
 const file = (name: string): string => join(out, name);
-const openssl = (...args: string[]): string => execFileSync('openssl', args, { encoding: 'utf8' });
+const openssl = (...args: string[]): string =>
+  execFileSync('openssl', args, { encoding: 'utf8', stdio: 'pipe' });
 
 test('tlsfarm cert makes a CA and two server certificates that openssl accepts', async () => {
   const args = ['cert', '--out', out, '--name', 'farm.test', '--name', '192.0.2.7', '--days', '7'];
