@@ -19,6 +19,7 @@ export const NOT_TLS = {
   'not-handshake': 'the first record is no handshake record',
   'record-version': 'a record whose major version is not 3',
   'record-empty': 'a handshake record without a byte (RFC 8446 §5.1)',
+  'bytes-after-hello': 'the record goes on after the hello (RFC 8446 §5.1)',
   'record-too-large': 'a plaintext record of more than 2^14 bytes (RFC 8446 §5.1)',
   'record-type': 'another kind of record in the middle of the hello',
   'not-client-hello': 'a handshake message, but not a ClientHello',
@@ -160,6 +161,8 @@ function scanRecords(bytes: Uint8Array): Scan | Undecided {
       if (next + missing + headers > MAX_HELLO_BYTES) return notTls('too-large');
       if (next > bytes.length) return incomplete(next);
       if (missing === 0) {
+        // No server looks at a record before it is whole: it would stay silent, and be blamed for it.
+        if (next !== end) return notTls('bytes-after-hello');
         const body = at === 0 ? bytes.subarray(WHOLE_BODY, next) : join(bytes, next, total);
         return { kind: 'whole', body, consumed: next };
       }
@@ -210,7 +213,7 @@ function nameForeign(bytes: Uint8Array): Undecided {
   const http = HTTP_METHODS.some(isStart);
   const proxy = PROXY_HEADERS.some(isStart);
   if (!http && !proxy) return notTls('not-handshake');
-  if (length < 4) return incomplete(4);
+  if (length < 4) return incomplete(length + 1); // the next byte may already rule the word out
   return notTls(http ? 'http' : 'proxy-header');
 }
 

@@ -17,8 +17,12 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
   idleTimeoutMs: 600_000,
   /** For a peer that has our close_notify and does not answer; nothing is lost by leaving it. */
   lingerTimeoutMs: 5_000,
-  /** Unacknowledged bytes for this long: the peer is gone, whatever the kernel's 15 minutes say. */
-  tcpUserTimeoutMs: 30_000,
+  /**
+   * Unacknowledged bytes for this long: the peer is gone. Not less than the idle time-out, because Linux
+   * counts a closed window as well, and a paused download is no dead peer. The phases that want to know
+   * sooner (connect, handshake, first byte) have time-outs of their own.
+   */
+  tcpUserTimeoutMs: 600_000,
   /** First keepalive probe; below the five minutes after which common NATs forget a flow. */
   keepAliveIdleS: 60,
 };

@@ -47,9 +47,10 @@ void Balancer::onAcceptPaused(int error) {
 
 void Balancer::onAcceptResumed() { emit(Event::kAcceptResumed, -1, 0); }
 
-void Balancer::emit(Event kind, int32_t terminator, int32_t detail) {
-  events_.push(kind, terminator, detail);
+bool Balancer::emit(Event kind, int32_t terminator, int32_t detail) {
+  const bool kept = events_.push(kind, terminator, detail);
   reactor_.wake();
+  return kept;
 }
 
 void Balancer::undecided(BalancerConnection* connection) {
@@ -106,7 +107,11 @@ void Balancer::drain(bool final) {
   reactor_.wake();
 }
 
-bool Balancer::onTurn() {
+bool Balancer::wantsTurn() const {
+  return !events_.empty() || (draining_ && !drainReported_ && connections_ == 0);
+}
+
+void Balancer::onTurn() {
   counters_.set(Name::pipesInUse, static_cast<double>(pipes_.inUse()));
   counters_.set(Name::chunksInUse, static_cast<double>(chunks_.inUse()));
   counters_.set(Name::wakeUps, static_cast<double>(reactor_.wakeUps()));
@@ -120,7 +125,6 @@ bool Balancer::onTurn() {
     values.swap(events_.values());
     policy_->events(values.data(), values.size());
   }
-  return false;
 }
 
 void Balancer::close(void (*closed)(void*), void* context) {

@@ -51,8 +51,8 @@ class Balancer final : public Reactor::Turn, public Acceptor {
   // Drops every connection; `closed` is called when libuv has let go and the object may be freed.
   void close(void (*closed)(void*), void* context);
 
-  bool onTurn() override;
-  bool hasEvents() const override { return !events_.empty() || (draining_ && !drainReported_ && connections_ == 0); }
+  void onTurn() override;
+  bool wantsTurn() const override;
   void onAccepted(int fd, const SocketAddress& peer) override;
   bool hasRoom() const override;
   void onAcceptPaused(int error) override;
@@ -64,7 +64,8 @@ class Balancer final : public Reactor::Turn, public Acceptor {
   BalancerPolicy& policy() { return *policy_; }
   PumpPools& pools() { return pools_; }
   void count(BalancerCounter name, double by = 1) { counters_.add(name, by); }
-  void emit(Event kind, int32_t terminator, int32_t detail);
+  // False: the batch is full, JavaScript will not hear of it.
+  bool emit(Event kind, int32_t terminator, int32_t detail);
   // A terminator has failed and has not answered since: its next first byte is news.
   bool suspect(uint16_t terminator) const { return suspect_[terminator] != 0; }
   void setSuspect(uint16_t terminator, bool on) { suspect_[terminator] = on ? 1 : 0; }

@@ -190,6 +190,12 @@ void BalancerConnection::route() {
 void BalancerConnection::connectNext() {
   const BalancerConfig& config = balancer_->config();
   Reactor& reactor = balancer_->reactor();
+  if (client_.failed) {
+    // Its hello and its reset came in one event: no other will tell.
+    balancer_->count(Name::clientReset);
+    resetBoth(&client_);
+    return;
+  }
   while (candidateNext_ < candidateCount_) {
     terminator_ = candidates_[candidateNext_];
     const SocketAddress& address = config.terminators[terminator_];
@@ -274,8 +280,11 @@ void BalancerConnection::awaitAnswer() {
   }
   if (!server_.readable) return;
   uint8_t first;
-  const ssize_t n = recv(server_.fd, &first, 1, MSG_PEEK);
-  if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+  ssize_t n;
+  do {
+    n = recv(server_.fd, &first, 1, MSG_PEEK);
+  } while (n < 0 && errno == EINTR);
+  if (n < 0 && errno == EAGAIN) {
     server_.readable = false;
     return;
   }
@@ -288,9 +297,11 @@ void BalancerConnection::awaitAnswer() {
   Reactor& reactor = balancer_->reactor();
   balancer_->count(Name::answered);
   if (balancer_->suspect(terminator_)) {
-    balancer_->setSuspect(terminator_, false);
-    balancer_->emit(Event::kAnswered, terminator_,
-                    static_cast<int32_t>(reactor.nowMs() - stateSinceMs_));
+    const auto tookMs = static_cast<int32_t>(reactor.nowMs() - stateSinceMs_);
+    // A batch that is full drops it: then the next answer is the news.
+    if (balancer_->emit(Event::kAnswered, terminator_, tookMs)) {
+      balancer_->setSuspect(terminator_, false);
+    }
   }
   if (helloSent_ < helloLength_) {
     up_.prepend(balancer_->pools(), hello_ + helloSent_, helloLength_ - helloSent_);
@@ -338,7 +349,7 @@ void BalancerConnection::relay() {
   const PumpResult down = down_.run(pools, server_, client_);
   const PumpResult up = up_.run(pools, client_, server_);
   if (up_.moved + down_.moved != before) lastActiveMs_ = reactor.nowMs();
-  if (up == PumpResult::kReset || client_.failed) {
+  if (up == PumpResult::kReset || client_.failed || client_.broken) {
     // A dead client can take nothing more, whatever the terminator still has for it.
     balancer_->count(Name::clientReset);
     resetBoth(&client_);

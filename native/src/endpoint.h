@@ -6,6 +6,7 @@
 #ifndef TLSFARM_ENDPOINT_H_
 #define TLSFARM_ENDPOINT_H_
 
+#include <errno.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -36,6 +37,7 @@ class Endpoint final : public EventHandler {
   bool writable = false;
   bool hungUp = false;   // FIN or RST announced; reading will tell which
   bool failed = false;   // EPOLLERR: the socket is dead, what it has received can still be read
+  bool broken = false;   // a send took the pending error: recv will say 0 where it means reset
   bool finSent = false;  // we have shut our sending side
   bool eof = false;      // the peer's FIN has been read
 
@@ -43,6 +45,12 @@ class Endpoint final : public EventHandler {
   uint8_t* ahead = nullptr;
   uint32_t aheadStart = 0;
   uint32_t aheadEnd = 0;
+
+  // A failed send consumes the socket's pending error, and a later recv says 0 for what was a reset.
+  // EPIPE is different: the reset came after the peer's FIN, what it sent before is whole.
+  void sendFailed(int error) {
+    if (error != EPIPE) broken = true;
+  }
 
   bool open() const { return fd >= 0; }
 

@@ -23,15 +23,16 @@ class EventBatch {
  public:
   static constexpr size_t kMaxEvents = 256;
 
-  void push(Event kind, int32_t terminator, int32_t detail) {
-    // Bounded: under a storm of failures the counters still tell the number.
+  // False: dropped. Bounded: under a storm of failures the counters still tell the number.
+  bool push(Event kind, int32_t terminator, int32_t detail) {
     if (values_.size() >= kMaxEvents * 3) {
-      if (kind != Event::kDrained) return;
+      if (kind != Event::kDrained) return false;
       values_.resize(values_.size() - 3);
     }
     values_.push_back(static_cast<int32_t>(kind));
     values_.push_back(terminator);
     values_.push_back(detail);
+    return true;
   }
   bool empty() const { return values_.empty(); }
   std::vector<int32_t>& values() { return values_; }

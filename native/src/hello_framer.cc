@@ -63,6 +63,9 @@ HelloFramer::State HelloFramer::feed(const uint8_t* bytes, size_t length) {
     recordLeft_ -= step;
     messageSeen_ += step;
     if (messageSeen_ >= kHandshakeHeader && messageSeen_ == messageLength_) {
+      // Nothing may follow a ClientHello in its record (RFC 8446 section 5.1), and no server looks at a
+      // record before it is whole: it would stay silent, and we would hold that against it.
+      if (recordLeft_ != 0) return finish(State::kNotTls);
       return finish(position_ > kMaxBytes ? State::kTooLarge : State::kWhole);
     }
   }

@@ -31,6 +31,7 @@ class OffloadEngine final : public Completion {
   int poll();
   // The next connection whose operation is done, in completion order; null when there is none.
   OperationOwner* popReady();
+  bool hasReady() const { return readyHead_ != nullptr; }
   // Fail the owner's operation for its fiber and wake it now: the caller then calls SSL_do_handshake
   // once more and frees. False: it cannot be cancelled and the owner must live until popReady()
   // returns it (zombie). An operation still in our FIFO is always cancellable.

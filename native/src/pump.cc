@@ -33,7 +33,10 @@ Pump::Step Pump::flushPending(PumpPools& pools, Endpoint& to) {
         send(to.fd, pending_->bytes + pending_->start, pending_->length(), MSG_NOSIGNAL);
     if (n < 0) {
       if (errno == EINTR) continue;
-      if (errno != EAGAIN) return Step::kDead;
+      if (errno != EAGAIN) {
+        to.sendFailed(errno);
+        return Step::kDead;
+      }
       to.writable = false;
       return Step::kWait;
     }
@@ -53,7 +56,10 @@ Pump::Step Pump::drainPipe(PumpPools&, Endpoint& to) {
         splice(pipe_->readFd, nullptr, to.fd, nullptr, pipe_->held, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
     if (n < 0) {
       if (errno == EINTR) continue;
-      if (errno != EAGAIN) return Step::kDead;
+      if (errno != EAGAIN) {
+        to.sendFailed(errno);
+        return Step::kDead;
+      }
       to.writable = false;
       return Step::kWait;
     }
@@ -116,9 +122,7 @@ PumpResult Pump::run(PumpPools& pools, Endpoint& from, Endpoint& to) {
       return PumpResult::kReset;
     }
     if (n == 0) {
-      // A write may have swallowed the pending socket error; the epoll flag still says that this is
-      // no orderly end.
-      if (from.failed) return PumpResult::kReset;
+      if (from.broken) return PumpResult::kReset;
       from.eof = true;
       continue;
     }
@@ -144,6 +148,7 @@ PumpResult Pump::run(PumpPools& pools, Endpoint& from, Endpoint& to) {
       if (errno == EAGAIN) {
         to.writable = false;
       } else {
+        to.sendFailed(errno);
         dead_ = true;
       }
       break;

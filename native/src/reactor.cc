@@ -47,7 +47,6 @@ void Reactor::close(void (*closed)(void*), void* context) {
   closed_ = closed;
   closedContext_ = context;
   while (deferredHead_ != nullptr) undefer(deferredHead_);
-  freeBuried();
   uv_poll_stop(&poll_);
   uv_close(reinterpret_cast<uv_handle_t*>(&poll_), onHandleClosed);
   uv_close(reinterpret_cast<uv_handle_t*>(&timer_), onHandleClosed);
@@ -60,6 +59,8 @@ void Reactor::onHandleClosed(uv_handle_t* handle) {
   if (--self->openHandles_ > 0) return;
   ::close(self->epoll_);
   self->epoll_ = -1;
+  // Not before: the caller of close() may be one of them.
+  self->freeBuried();
   self->closed_(self->closedContext_);
 }
 
@@ -169,7 +170,7 @@ void Reactor::serve() {
 
 void Reactor::endTurn() {
   inTurn_ = true;
-  const bool more = turn_->onTurn();
+  turn_->onTurn();
   if (closing_) return;
   // Only what is on the list now: work that defers itself again waits for the next iteration.
   Deferred* last = deferredTail_;
@@ -184,7 +185,7 @@ void Reactor::endTurn() {
   }
   freeBuried();
   inTurn_ = false;
-  if (more || deferredHead_ != nullptr || turn_->hasEvents()) {
+  if (deferredHead_ != nullptr || turn_->wantsTurn()) {
     wake();
   } else if (idling_) {
     idling_ = false;

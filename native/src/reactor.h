@@ -57,11 +57,11 @@ class Reactor {
   // What the owner of the data plane does once per iteration.
   class Turn {
    public:
-    // Before the deferred list is run. Returns true while it has more to do at once: the loop then
-    // does not sleep.
-    virtual bool onTurn() = 0;
-    // Something was produced after onTurn() that must not wait for the next socket event.
-    virtual bool hasEvents() const = 0;
+    // Before the deferred list is run.
+    virtual void onTurn() = 0;
+    // Asked when everything else is done: must there be another turn before the loop sleeps? (Operations
+    // that only a poll finishes, events not yet delivered.)
+    virtual bool wantsTurn() const = 0;
 
    protected:
     ~Turn() = default;

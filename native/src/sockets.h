@@ -28,7 +28,7 @@ struct SocketAddress {
 
 struct TcpOptions {
   int keepAliveIdleS = 60;
-  int userTimeoutMs = 30000;
+  int userTimeoutMs = 600000;
 };
 
 // TCP_NODELAY, keepalive, TCP_USER_TIMEOUT. Errors are ignored: they only mean a unix socket.

@@ -10,10 +10,15 @@ namespace tlsfarm {
 
 using Name = TerminatorCounter;
 
+namespace {
+constexpr uint64_t kFiberRetryMs = 100;
+}  // namespace
+
 Terminator::Terminator(TerminatorConfig config, std::unique_ptr<Device> device,
                        TerminatorPolicy* policy)
     : config_(std::move(config)), policy_(policy), chunks_(64), engine_(std::move(device)) {
   counters_.bind(config_.counters);
+  fiberRetry_.terminator = this;
 }
 
 Terminator::~Terminator() {
@@ -91,6 +96,9 @@ void Terminator::waitForFiber(TerminatorConnection* connection, bool first) {
   (previous != nullptr ? previous->nextInFiberQueue : fiberQueueHead_) = connection;
   (next != nullptr ? next->previousInFiberQueue : fiberQueueTail_) = connection;
   count(Name::waitingForFiber);
+  if (counters_.get(Name::paused) == 0 && counters_.get(Name::zombies) == 0) {
+    reactor_.arm(&fiberRetry_, kFiberRetryMs);
+  }
 }
 
 void Terminator::leaveFiberQueue(TerminatorConnection* connection) {
@@ -137,7 +145,12 @@ void Terminator::drain(bool final) {
   reactor_.wake();
 }
 
-bool Terminator::onTurn() {
+bool Terminator::wantsTurn() const {
+  return engine_.hasReady() || (engine_.inFlight() > 0 && engine_.needsPolling()) ||
+         !events_.empty() || (draining_ && !drainReported_ && connections_ == 0);
+}
+
+void Terminator::onTurn() {
   if (engine_.inFlight() > 0) engine_.poll();
   // Only those that are ready now: a resumed handshake may submit again.
   for (int budget = 1024; budget > 0; --budget) {
@@ -173,7 +186,6 @@ bool Terminator::onTurn() {
     values.swap(events_.values());
     policy_->events(values.data(), values.size());
   }
-  return engine_.inFlight() > 0 && engine_.needsPolling();
 }
 
 void Terminator::close(void (*closed)(void*), void* context) {

@@ -55,8 +55,8 @@ class Terminator final : public Reactor::Turn, public Acceptor {
   void drain(bool final);
   void close(void (*closed)(void*), void* context);
 
-  bool onTurn() override;
-  bool hasEvents() const override { return !events_.empty() || (draining_ && !drainReported_ && connections_ == 0); }
+  void onTurn() override;
+  bool wantsTurn() const override;
   void onAccepted(int fd, const SocketAddress& peer) override;
   bool hasRoom() const override;
   void onAcceptPaused(int error) override;
@@ -79,6 +79,14 @@ class Terminator final : public Reactor::Turn, public Acceptor {
   void gone(TerminatorConnection* connection);
 
  private:
+  // No fiber could be made although none is in use (no memory for its stack): nobody will release one,
+  // so the queue is looked at again after a while.
+  class FiberRetry final : public Timer {
+   public:
+    Terminator* terminator = nullptr;
+    void onTimer() override { terminator->fiberReleased(); }
+  };
+
   TerminatorConfig config_;
   TerminatorPolicy* policy_;
   Reactor reactor_;
@@ -90,6 +98,7 @@ class Terminator final : public Reactor::Turn, public Acceptor {
   std::unique_ptr<SessionTable> table_;
   // Before the context: its keys name the engine until they are freed.
   OffloadEngine engine_;
+  FiberRetry fiberRetry_;
   std::unique_ptr<TlsContext> tls_;
   std::unique_ptr<SessionCallbacks> sessions_;
   TerminatorConnection* all_ = nullptr;

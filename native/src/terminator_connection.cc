@@ -398,6 +398,7 @@ TerminatorConnection::Flow TerminatorConnection::flushToUpstream() {
           upstream_.writable = false;
           return Flow::kBlocked;
         }
+        upstream_.sendFailed(errno);
         upstreamDead_ = true;
         continue;
       }
@@ -447,6 +448,7 @@ TerminatorConnection::Flow TerminatorConnection::clientToUpstream() {
         } else if (errno == EAGAIN) {
           upstream_.writable = false;
         } else if (errno != EINTR) {
+          upstream_.sendFailed(errno);
           upstreamDead_ = true;
           sent = filled;
         }
@@ -533,7 +535,8 @@ TerminatorConnection::Flow TerminatorConnection::upstreamToClient() {
         closeNotifySent_ = true;
         // If the client has ended too, close() follows at once and says the same.
         if (!clientEnded_) shutdown(client_.fd, SHUT_WR);
-        terminator_->reactor().arm(this, kHalfClosedMs);
+        terminator_->reactor().arm(
+            this, std::min(terminator_->config().timeouts.idleMs, kHalfClosedMs));
       }
       return Flow::kDone;
     }
@@ -552,7 +555,7 @@ TerminatorConnection::Flow TerminatorConnection::upstreamToClient() {
       return Flow::kAbort;
     }
     if (n == 0) {
-      if (upstream_.failed) {
+      if (upstream_.broken) {
         terminator_->count(Name::upstreamReset);
         return Flow::kAbort;
       }

@@ -144,6 +144,14 @@ const bad: { name: string; bytes: Uint8Array; reason: NotTlsReason }[] = [
   { name: 'an empty record', bytes: Uint8Array.of(22, 3, 1, 0, 0), reason: 'record-empty' },
   { name: '2^14 + 1', bytes: Uint8Array.of(22, 3, 1, 0x40, 1), reason: 'record-too-large' },
   {
+    name: 'a record that goes on after the hello',
+    bytes: (() => {
+      const message = build.buildMessage({});
+      return build.frame(Buffer.concat([message, Uint8Array.of(0)]), [message.length + 1]);
+    })(),
+    reason: 'bytes-after-hello',
+  },
+  {
     name: 'an empty record in the middle',
     bytes: Buffer.concat([
       build.frame(build.buildMessage({}).subarray(0, 20), [20]),
@@ -440,7 +448,7 @@ test('"needed" is a promise: there is no verdict before that many bytes', () => 
         length = verdict.needed;
       }
     }),
-    { numRuns: 50 },
+    { numRuns: 200 },
   );
 });
 
