@@ -197,22 +197,22 @@ function makeGarbage(dice: Dice): Buffer {
   const hello = hellos[dice(hellos.length)] as Buffer;
   switch (dice(10)) {
     case 0:
-      return noise(dice, dice(4_000));
+      return arbitrary(dice, dice(4_000));
     case 1:
       return Buffer.from('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
     case 2:
       return Buffer.from('PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n');
     case 3:
       // SSL 2: length with the high bit, CLIENT-HELLO, version 3.3, 3 ciphers, no ID, 16 of challenge.
-      return Buffer.concat([Buffer.from('802e0103030015000000100000', 'hex'), noise(dice, 35)]);
+      return Buffer.concat([Buffer.from('802e0103030015000000100000', 'hex'), arbitrary(dice, 35)]);
     case 4:
       return Buffer.alloc(0);
     case 5:
       return hello.subarray(0, dice(hello.length));
     case 6:
-      return Buffer.concat([hello, noise(dice, 1 + dice(500))]);
+      return Buffer.concat([hello, arbitrary(dice, 1 + dice(500))]);
     case 7:
-      return Buffer.concat([Buffer.of(22, 3, 1, dice(64), dice(256), 1, 0), noise(dice, 600)]);
+      return Buffer.concat([Buffer.of(22, 3, 1, dice(64), dice(256), 1, 0), arbitrary(dice, 600)]);
     default:
       return mutate(dice, hello);
   }
@@ -226,7 +226,7 @@ function mutate(dice: Dice, hello: Buffer): Buffer {
     const tail = bytes.subarray(at);
     switch (dice(4)) {
       case 0:
-        bytes = Buffer.concat([bytes.subarray(0, at), noise(dice, 1 + dice(8)), tail]);
+        bytes = Buffer.concat([bytes.subarray(0, at), arbitrary(dice, 1 + dice(8)), tail]);
         break;
       case 1:
         bytes = Buffer.concat([bytes.subarray(0, at), tail.subarray(1 + dice(8))]);
@@ -238,6 +238,6 @@ function mutate(dice: Dice, hello: Buffer): Buffer {
   return bytes;
 }
 
-function noise(dice: Dice, length: number): Buffer {
+function arbitrary(dice: Dice, length: number): Buffer {
   return Buffer.from(Uint8Array.from({ length }, () => dice(256)));
 }

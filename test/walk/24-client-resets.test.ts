@@ -206,15 +206,13 @@ async function resets(
     }
   };
   const seen: Record<string, number> = {};
-  const done = Promise.all(Array.from({ length: AT_ONCE }, loop));
-  while (left > 0) {
+  const done = Promise.all(Array.from({ length: AT_ONCE }, loop)).then(() => true);
+  do {
     const { counters } = await terminator.stats();
     for (const [name, value] of Object.entries(counters)) {
       seen[name] = Math.max(seen[name] ?? 0, value);
     }
-    await Promise.race([done, delay(50)]);
-  }
-  await done;
+  } while (!(await Promise.race([done, delay(50, false)])));
   return seen;
 }
 
