@@ -52,7 +52,8 @@ test('a son killed under load is replaced on its socket: nobody is refused, sess
   const origin = await startOriginThatKnowsSons(t, () => sons);
   const terminator = await startTerminator(t, origin.address, ['--workers', '2']);
   sons = await terminator.sonPids();
-  const [victim, survivor] = sons as [number, number];
+  const [victim, survivor] = sons;
+  assert.ok(victim !== undefined && survivor !== undefined);
 
   // Sessions of the son that is going to die.
   const kept: { version: Version; session: Buffer }[] = [];
@@ -64,6 +65,8 @@ test('a son killed under load is replaced on its socket: nobody is refused, sess
   }
   assert.equal(kept.length, 4);
 
+  // Looking up who asks is not for a crowd.
+  sons = [];
   const load = await startLoad(terminator, { clients: 20, restMs: 20 });
   t.diagnostic(`seed ${load.seed}`);
   await load.more(200);
@@ -72,7 +75,6 @@ test('a son killed under load is replaced on its socket: nobody is refused, sess
   process.kill(victim, 'SIGKILL');
   const line = await replaced;
   const successor = Number(line['son']);
-  sons = [successor, survivor];
   assert.equal(line['delayMs'], 0);
   await load.moreSince(Date.now(), 300);
   const visits = await load.stop();
@@ -86,11 +88,6 @@ test('a son killed under load is replaced on its socket: nobody is refused, sess
     [],
   );
   assert.ok(failed(visits).length <= 20, 'at most one visit of each client was under way');
-  assert.ok(
-    after.some(({ served }) => served === String(successor)),
-    'the successor serves',
-  );
-  // Node's TLS client throws a session away when its connection is reset; what it offered resumed.
   assert.deepEqual(
     after.filter(({ offered, resumed }) => offered && !resumed),
     [],
@@ -99,9 +96,16 @@ test('a son killed under load is replaced on its socket: nobody is refused, sess
   const pids = await terminator.sonPids();
   assert.deepEqual(new Set(pids), new Set([successor, survivor]));
   assert.equal(isAlive(victim), false);
-  for (const { version, session } of kept) {
-    assert.equal((await visit(terminator, version, session)).resumed, true);
+  sons = pids;
+  const served = new Set<string | null>();
+  for (let tries = 0; tries < TRIES && served.size < 2; tries++) {
+    for (const { version, session } of kept) {
+      const heard = await visit(terminator, version, session);
+      assert.equal(heard.resumed, true);
+      served.add(terminatorOn(heard.body));
+    }
   }
+  assert.deepEqual(served, new Set(pids.map(String)), 'the successor serves, too');
 });
 
 test('a son that dies again is replaced after a pause, and its clients wait for the successor', async (t) => {

@@ -38,7 +38,10 @@ export async function gone(pids: readonly number[], timeoutMs: number): Promise<
   }
 }
 
-/** Which of these processes has the TCP socket with this local port, or null. */
+/**
+ * Which of these processes has the TCP socket with this local port, or null. The table has every
+ * TIME_WAIT of the machine in it: milliseconds, or a hundred of them after a burst.
+ */
 export function ownerOfPort(port: number, pids: readonly number[]): number | null {
   const wanted = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
   const line = readFileSync('/proc/net/tcp', 'latin1')
@@ -64,7 +67,7 @@ function sockets(pid: number): string[] {
   }
 }
 
-/** An origin whose page names the *process* that asked for it, one of `pids()`. */
+/** An origin whose page names the *process* that asked for it, one of `pids()`; asked of none, it says null. */
 export function startOriginThatKnowsSons(
   t: Cleanup,
   pids: () => readonly number[],
@@ -72,7 +75,8 @@ export function startOriginThatKnowsSons(
   return startOrigin(t, {
     kind: 'custom',
     serve: (socket) => {
-      const owner = ownerOfPort(socket.remotePort ?? 0, pids());
+      const among = pids();
+      const owner = among.length === 0 ? null : ownerOfPort(socket.remotePort ?? 0, among);
       socket.once('data', () => {
         const body = page(String(owner));
         socket.end(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
