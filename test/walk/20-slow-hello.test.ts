@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { visit } from '../../cli/visit.ts';
-import { atRest, count, rise, statsUntil } from './at-rest.ts';
+import { atRest, count, statsUntil } from './at-rest.ts';
 import { startBalancer, startTerminator } from './farm.ts';
 import { testFiles } from './files.ts';
 import { startOrigin } from './origin.ts';
@@ -151,20 +151,25 @@ test('a terminator closes handshakes that take too long, in every state, and cou
 test('a handshake whose key operation or fiber does not come in time is closed, and leaves nothing', async (t) => {
   const origin = await startOrigin(t, { kind: 'page', name: 'origin' });
   const terminator = await startTerminator(t, origin.address, [
-    ...['--workers', '1', '--handshake-timeout', `${TIMEOUT_MS}ms`],
-    // Two at the device for longer than that, two in our queue for it, four without a fiber.
-    ...['--device', 'test:400000,depth=2', '--max-fibers', '4'],
+    ...['--workers', '1', '--handshake-timeout', '200ms', '--max-fibers', '4'],
+    // The first operation takes 788,874 turns of the loop: one at the device for longer than that,
+    // three in our queue for it, four handshakes without a fiber.
+    ...['--device', 'test:970000,depth=1'],
   ]);
-  const before = await terminator.stats();
   const clients = await Promise.all(
     Array.from({ length: 8 }, () => RawClient.open(terminator.port)),
   );
   for (const client of clients) client.write(helloBytes());
-  await Promise.all(clients.map((client) => client.ended()));
-  const after = await atRest(terminator);
-  assert.equal(rise(before, after, 'handshakeTimeout'), 8);
-  assert.equal(rise(before, after, 'handshakeAbandoned'), 8);
-  assert.ok(rise(before, after, 'opsCancelled') >= 2);
-  assert.ok(rise(before, after, 'opsQueued') >= 2);
-  assert.ok(count(after, 'fibersAllocated') <= 4);
+  const seen = await Promise.all(clients.map((client) => client.ended()));
+  assert.deepEqual(
+    seen.map(({ bytes }) => bytes.length),
+    seen.map(() => 0),
+  );
+  const stats = await atRest(terminator);
+  assert.equal(count(stats, 'handshakeTimeout'), 8);
+  assert.equal(count(stats, 'handshakeAbandoned'), 8);
+  // Four at least: whoever goes makes a fiber free for somebody who has a moment left.
+  assert.ok(count(stats, 'opsCancelled') >= 4);
+  assert.ok(count(stats, 'opsQueued') >= 3);
+  assert.equal(count(stats, 'fibersAllocated'), 4);
 });

