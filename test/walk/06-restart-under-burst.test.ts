@@ -14,7 +14,7 @@ import { gone } from './processes.ts';
 import { call, sessionOf } from './tls-client.ts';
 
 const BURST = 2_000;
-const CLIENTS = 100;
+const CLIENTS = 64;
 
 async function assertUnharmed(load: Load): Promise<void> {
   const visits = await load.stop();

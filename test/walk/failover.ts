@@ -10,7 +10,10 @@ import { startOrigin } from './origin.ts';
 
 export const CLIENTS = 40;
 /** Rests, so that the clients' own waiting for a core is not what is measured. */
-const REST_MS = 250;
+const REST_MS = 400;
+/** Clients of another balancer, which knows the survivor only: what is normal *now*. */
+const BYSTANDERS = 20;
+const BYSTANDERS_REST_MS = 200;
 /** Six slower ones decide: a single hiccup of the machine does not make a percentile. */
 const SAMPLES = 600;
 /**
@@ -29,6 +32,8 @@ export interface LoadedFarm {
   /** Its page is `survivor`. */
   readonly survivor: FarmMember;
   readonly load: Load;
+  /** Nobody fails here: whatever slows these visits down is the machine. */
+  readonly bystanders: Load;
   /** 99th percentile of the visits before anything failed. */
   readonly normalMs: number;
 }
@@ -45,6 +50,11 @@ export async function startLoadedFarm(
   if (victim === undefined || survivor === undefined) throw new Error('two were started');
   const balancer = await startBalancer(t, [victim.address, survivor.address]);
   const load = await startLoad(balancer, { clients: CLIENTS, restMs: REST_MS });
+  const elsewhere = await startBalancer(t, [survivor.address]);
+  const bystanders = await startLoad(elsewhere, {
+    clients: BYSTANDERS,
+    restMs: BYSTANDERS_REST_MS,
+  });
   // The first ones meet cold code.
   await load.more(200);
   const from = load.visits.length;
@@ -55,7 +65,17 @@ export async function startLoadedFarm(
   assert.deepEqual([...served].sort(), ['survivor', 'victim'], 'both terminators have clients');
   const normalMs = percentile(normal, 99);
   t.diagnostic(`seed ${load.seed}; normal: ${describe(normal)}`);
-  return { balancer, victim, survivor, load, normalMs };
+  return { balancer, victim, survivor, load, bystanders, normalMs };
+}
+
+/** The line by which the balancer says that it passes this terminator over, from now on. */
+export async function down({ balancer, victim }: LoadedFarm): Promise<LogLine> {
+  let since = balancer.mark();
+  for (;;) {
+    const line = await balancer.waitFor('terminator down', { since });
+    if (line['terminator'] === victim.address) return line;
+    since = balancer.log.indexOf(line) + 1;
+  }
 }
 
 /**
@@ -64,7 +84,7 @@ export async function startLoadedFarm(
  */
 export async function assertServed(
   t: { diagnostic(message: string): void },
-  { load, normalMs }: LoadedFarm,
+  { load, bystanders, normalMs }: LoadedFarm,
   failedAtMs: number,
   known: Promise<LogLine>,
 ): Promise<void> {
@@ -72,13 +92,23 @@ export async function assertServed(
   await load.moreSince(knownAtMs + 1, SAMPLES);
   const after = load.visits.filter(({ startedAtMs }) => startedAtMs > failedAtMs);
   const later = load.visits.filter(({ startedAtMs }) => startedAtMs > knownAtMs);
+  const control = bystanders.visits.filter(({ startedAtMs }) => startedAtMs > knownAtMs);
   t.diagnostic(
-    `known after ${knownAtMs - failedAtMs} ms; all: ${describe(after)}; later: ${describe(later)}`,
+    `known after ${knownAtMs - failedAtMs} ms; all: ${describe(after)}; later: ${describe(later)}; ` +
+      `bystanders: ${describe(control)}`,
   );
   assert.deepEqual(failed(after), [], 'every new client is served');
   assert.ok(worst(after) <= WORST_MS, `worst ${worst(after)} ms`);
-  const bound = 2 * Math.max(normalMs, FLOOR_MS / 2);
+  // Twice the normal; and if a neighbour has begun to use the machine, what is normal beside him.
+  const bound = 2 * Math.max(normalMs, percentile(control, 99), FLOOR_MS / 2);
   assert.ok(percentile(later, 99) <= bound, `p99 ${percentile(later, 99)} ms, bound ${bound} ms`);
+}
+
+/** No new clients; resolves with the visits of those at the farm when the last one has ended. */
+export async function stopLoad({ load, bystanders }: LoadedFarm): Promise<readonly Visit[]> {
+  const [visits, others] = await Promise.all([load.stop(), bystanders.stop()]);
+  assert.deepEqual(failed(others), []);
+  return visits;
 }
 
 function describe(visits: readonly Visit[]): string {
