@@ -25,10 +25,10 @@ namespace tlsfarm {
   X(sessionMismatch) X(sessionContended) X(sessionTorn) X(sessionForeignId) X(sessionMemo)        \
   X(sessionUndecodable) X(sessionStored) X(sessionStoreFailed) X(sessionTooLarge)                 \
   X(upstreamConnects) X(upstreamRefused) X(upstreamTimeout) X(upstreamReset) X(localExhausted)    \
-  X(clientReset) X(truncatedByClient) X(closeNotifyByClient) X(idleTimeout) X(lingerTimeout)      \
-  X(closedClean) X(bytesToUpstream) X(bytesToClient) X(chunksInUse) X(wakeUps) X(opsSubmitted)    \
-  X(opsCompleted) X(opsFailed) X(opsCancelled) X(opsInFlight) X(opsRetried) X(opsQueued)          \
-  X(opsInlined) X(opsVerifyFailed) X(polls) X(emptyPolls) X(pauses) X(drained)
+  X(clientReset) X(truncatedByClient) X(brokenByClient) X(closeNotifyByClient) X(idleTimeout)     \
+  X(lingerTimeout) X(closedClean) X(bytesToUpstream) X(bytesToClient) X(chunksInUse) X(wakeUps)   \
+  X(opsSubmitted) X(opsCompleted) X(opsFailed) X(opsCancelled) X(opsInFlight) X(opsRetried)       \
+  X(opsQueued) X(opsInlined) X(opsVerifyFailed) X(polls) X(emptyPolls) X(pauses) X(drained)
 
 #define TLSFARM_COUNTER_ENUM(name) name,
 enum class BalancerCounter : size_t { TLSFARM_BALANCER_COUNTERS(TLSFARM_COUNTER_ENUM) count_ };

@@ -477,7 +477,9 @@ TerminatorConnection::Flow TerminatorConnection::clientToUpstream() {
       clientEnded_ = true;
       continue;
     }
-    if (client_.eof && !client_.failed) terminator_->count(Name::truncatedByClient);
+    if (!client_.failed) {
+      terminator_->count(client_.eof ? Name::truncatedByClient : Name::brokenByClient);
+    }
     // Section 6.1 calls this a truncation: the upstream gets a reset, not an end it would believe.
     return Flow::kAbort;
   }

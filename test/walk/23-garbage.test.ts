@@ -96,7 +96,7 @@ test('records that hold nothing but alerts are closed and counted', async () => 
   assertAllHandshakesCounted(before.terminating, terminating);
 });
 
-test('garbage after the handshake ends the connection and never reaches the origin', async () => {
+test('garbage after the handshake ends the connection, is counted, and never reaches the origin', async () => {
   const received: Buffer[] = [];
   const endings: string[] = [];
   const { address } = await startOrigin(file, {
@@ -120,7 +120,8 @@ test('garbage after the handshake ends the connection and never reaches the orig
     client.socket.write(noise);
     await client.ended();
   }
-  await atRest(server);
+  const stats = await atRest(server);
+  assert.equal(count(stats, 'brokenByClient'), 4);
   assert.equal(Buffer.concat(received).toString(), 'before'.repeat(4));
   // Not an end that it would believe.
   assert.deepEqual(endings, ['reset', 'reset', 'reset', 'reset']);

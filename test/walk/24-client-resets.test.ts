@@ -117,6 +117,7 @@ test('10,000 resets at every state of a handshake leave nothing behind', async (
   assert.ok(rise(first, last, 'failedReset') > 3_000);
   assert.ok(rise(first, last, 'clientReset') > 100, 'too few had come as far as the relay');
   assert.equal(count(last, 'zombiesMade'), 0);
+  assertAllCounted(before, after);
   assert.ok(count(last, 'fibersInUse') <= FIBERS);
 
   assert.deepEqual(after.pids, before.pids, 'a son was replaced');
@@ -146,12 +147,15 @@ test('operations that cannot be cancelled outlive their clients, and then go too
 interface Farm {
   readonly balancer: FarmMember;
   readonly terminator: FarmMember;
-  atRest(): Promise<{
-    readonly terminator: Stats;
-    readonly pids: readonly number[];
-    readonly files: readonly number[];
-    readonly residentKiB: readonly number[];
-  }>;
+  atRest(): Promise<AtRest>;
+}
+
+interface AtRest {
+  readonly balancer: Stats;
+  readonly terminator: Stats;
+  readonly pids: readonly number[];
+  readonly files: readonly number[];
+  readonly residentKiB: readonly number[];
 }
 
 async function startFarm(t: TestContext, device: readonly string[]): Promise<Farm> {
@@ -176,6 +180,7 @@ async function startFarm(t: TestContext, device: readonly string[]): Promise<Far
       const both = [await atRest(balancer), await atRest(terminator)] as const;
       const pids = both.flatMap(({ sonPids }) => sonPids);
       return {
+        balancer: both[0],
         terminator: both[1],
         pids,
         files: pids.map(openFiles),
@@ -214,6 +219,39 @@ async function resets(
     }
   } while (!(await Promise.race([done, delay(50, false)])));
   return seen;
+}
+
+/** Every connection that was accepted has one end, and only one. */
+function assertAllCounted(before: AtRest, after: AtRest): void {
+  const sum = (role: 'balancer' | 'terminator', names: readonly string[]): number =>
+    names.reduce((total, name) => total + rise(before[role], after[role], name), 0);
+  const relayed = ['closedClean', 'clientReset', 'idleTimeout'];
+  const handshakes = ['handshakeFull12', 'handshakeFull13'];
+  const failed = [
+    ...['failedNotTls', 'failedClientAlert', 'failedEof', 'failedReset', 'failedOther'],
+    'handshakeTimeout',
+  ];
+  assert.equal(
+    sum('balancer', [
+      'helloTimeout',
+      'clientGoneEarly',
+      'noTerminator',
+      'terminatorReset',
+      ...relayed,
+    ]),
+    sum('balancer', ['accepted']),
+  );
+  assert.equal(sum('terminator', [...failed, ...handshakes]), sum('terminator', ['accepted']));
+  assert.equal(
+    sum('terminator', [
+      'truncatedByClient',
+      'brokenByClient',
+      'upstreamReset',
+      'upstreamRefused',
+      ...relayed,
+    ]),
+    sum('terminator', handshakes),
+  );
 }
 
 async function assertServedAndResumed({ host, port }: FarmMember): Promise<void> {
