@@ -184,6 +184,80 @@ export interface NativeSessionTable {
   stats(): SessionTableStats;
 }
 
+/** What `startLoad` is asked: bench/load.ts explains each field; bench/run-load.ts fills them in. */
+export interface LoadGeneratorOptions {
+  readonly targets: readonly {
+    readonly host: string;
+    readonly port: number;
+    readonly serverName: string;
+    /** Heads of the request: when others follow on the connection, and when it is the last. */
+    readonly request: string;
+    readonly lastRequest: string;
+  }[];
+  readonly clients: number;
+  readonly ratePerS: number;
+  readonly rampMs: number;
+  readonly durationMs: number;
+  readonly connections: number;
+  readonly requestsPerConnection: number;
+  readonly uploadBytes: number;
+  readonly tlsVersion: '1.2' | '1.3' | 'any';
+  readonly ciphers: string;
+  readonly ciphersuites: string;
+  readonly groups: string;
+  readonly signatureAlgorithms: string;
+  readonly alpn: readonly string[];
+  /** PEM; empty = not verified. */
+  readonly ca: string;
+  readonly offer: 'never' | 'always' | 'ratio';
+  readonly fullEvery: number;
+  readonly offerRatio: number;
+  readonly mechanism: 'id' | 'ticket';
+  readonly connectTimeoutMs: number;
+  readonly handshakeTimeoutMs: number;
+  readonly responseTimeoutMs: number;
+  readonly graceMs: number;
+  readonly seed: number;
+  /** Open loop: connections under way at once; a start beyond it fails as `localExhausted`. */
+  readonly maxOpen: number;
+  /** Shared: see `loadCounterNames`. */
+  readonly counters: Float64Array;
+  /** The run is over. Called once; never after `close`. */
+  done(result: LoadGeneratorResult): void;
+}
+
+export interface LoadHistogram {
+  readonly count: number;
+  readonly minUs: number;
+  readonly maxUs: number;
+  readonly sumUs: number;
+  /** Pairs: upper bound in µs, count; only buckets that are not empty, ascending. */
+  readonly buckets: Float64Array;
+}
+
+export interface LoadGeneratorResult {
+  readonly elapsedMs: number;
+  readonly errors: Readonly<Record<string, number>>;
+  readonly negotiated: Readonly<Record<string, number>>;
+  /** Triples: started, completed, resumed. */
+  readonly perTarget: Float64Array;
+  /** Five per second: started, completed, resumed, errors, bytesIn. */
+  readonly perSecond: Float64Array;
+  readonly handshake: LoadHistogram;
+  readonly handshakeFull: LoadHistogram;
+  readonly handshakeResumed: LoadHistogram;
+  readonly firstByte: LoadHistogram;
+  readonly total: LoadHistogram;
+}
+
+/** A running load generator. */
+export interface LoadGenerator {
+  /** Start no more; what is under way gets its grace time; then `done`. Idempotent. */
+  stop(): void;
+  /** Drop everything now, without a result. Idempotent. */
+  close(): void;
+}
+
 export interface Addon {
   /** Raise RLIMIT_NOFILE's soft limit to the hard one; returns the limit in force. */
   raiseFileLimit(): number;
@@ -194,6 +268,8 @@ export interface Addon {
   checkTls(tls: TlsOptions): { code: string; message: string; index: number } | null;
   startBalancer(options: BalancerOptions): DataPlane;
   startTerminator(options: TerminatorOptions): DataPlane;
+  /** TLS clients for measurements; throws when an option is refused. */
+  startLoad(options: LoadGeneratorOptions): LoadGenerator;
   createSessionTable(slots: number): number;
   openSessionTable(fd: number): NativeSessionTable;
   /** The C++ halves of the routable-ID codec (the TypeScript ones are in config/routable-id.ts). */
@@ -203,6 +279,7 @@ export interface Addon {
   frameHello(chunks: readonly Uint8Array[]): { state: string; length: number };
   readonly balancerCounterNames: readonly string[];
   readonly terminatorCounterNames: readonly string[];
+  readonly loadCounterNames: readonly string[];
 }
 
 const require = createRequire(import.meta.url);

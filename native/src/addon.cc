@@ -1,6 +1,7 @@
 // The addon's export table; native/index.ts types it.
 #include <napi.h>
 
+#include "bindings_load.h"
 #include "bindings_planes.h"
 #include "bindings_session.h"
 #include "bindings_tls.h"
@@ -11,6 +12,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   tlsfarm::registerPlaneBindings(env, exports);
   tlsfarm::registerTlsBindings(env, exports);
   tlsfarm::registerSessionBindings(env, exports);
+  tlsfarm::registerLoadBindings(env, exports);
   return exports;
 }
 
