@@ -67,7 +67,7 @@ test('a son killed under load is replaced on its socket: nobody is refused, sess
 
   // Looking up who asks is not for a crowd.
   sons = [];
-  const load = await startLoad(terminator, { clients: 20, restMs: 20 });
+  const load = await startLoad(t, terminator, { clients: 20, restMs: 20 });
   t.diagnostic(`seed ${load.seed}`);
   await load.more(200);
   const replaced = terminator.waitFor('son replaced');

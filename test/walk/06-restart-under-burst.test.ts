@@ -29,7 +29,7 @@ test('SIGTERM to one son after the other under a burst of connects: no refusal, 
   const origin = await startOrigin(t, { kind: 'page', name: 'one' });
   const terminator = await startTerminator(t, origin.address);
   const sons = await terminator.sonPids();
-  const load = await startLoad(terminator, { clients: CLIENTS, restMs: 0 });
+  const load = await startLoad(t, terminator, { clients: CLIENTS, restMs: 0 });
   t.diagnostic(`seed ${load.seed}`);
   for (const son of sons) {
     await load.more(BURST / 4);
@@ -51,7 +51,7 @@ test('SIGHUP under a burst of connects: no refusal, no reset, sessions kept', as
   const origin = await startOrigin(t, { kind: 'page', name: 'one' });
   const terminator = await startTerminator(t, origin.address);
   const sons = await terminator.sonPids();
-  const load = await startLoad(terminator, { clients: CLIENTS, restMs: 0 });
+  const load = await startLoad(t, terminator, { clients: CLIENTS, restMs: 0 });
   t.diagnostic(`seed ${load.seed}`);
   for (let times = 0; times < 2; times++) {
     await load.more(BURST / 4);

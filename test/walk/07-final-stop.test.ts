@@ -23,7 +23,7 @@ test('behind a balancer one of two terminators stops under load: no client notic
   );
   assert.ok(stopped !== undefined && other !== undefined);
   const balancer = await startBalancer(t, [stopped.address, other.address]);
-  const load = await startLoad(balancer, { clients: 40, restMs: 50 });
+  const load = await startLoad(t, balancer, { clients: 40, restMs: 50 });
   t.diagnostic(`seed ${load.seed}`);
   await load.more(400);
   assert.ok(load.visits.some(({ served }) => served === 'stopped'));
@@ -42,7 +42,7 @@ test('behind a balancer one of two terminators stops under load: no client notic
 test('hit directly under load: what accept() has taken is served, later connects are refused, exit 0', async (t) => {
   const origin = await startOrigin(t, { kind: 'page', name: 'one' });
   const terminator = await startTerminator(t, origin.address);
-  const load = await startLoad(terminator, { clients: 60, restMs: 0 });
+  const load = await startLoad(t, terminator, { clients: 60, restMs: 0 });
   t.diagnostic(`seed ${load.seed}`);
   await load.more(500);
   const last = terminator.waitFor('stats');

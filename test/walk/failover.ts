@@ -49,9 +49,9 @@ export async function startLoadedFarm(
   );
   if (victim === undefined || survivor === undefined) throw new Error('two were started');
   const balancer = await startBalancer(t, [victim.address, survivor.address]);
-  const load = await startLoad(balancer, { clients: CLIENTS, restMs: REST_MS });
+  const load = await startLoad(t, balancer, { clients: CLIENTS, restMs: REST_MS });
   const elsewhere = await startBalancer(t, [survivor.address]);
-  const bystanders = await startLoad(elsewhere, {
+  const bystanders = await startLoad(t, elsewhere, {
     clients: BYSTANDERS,
     restMs: BYSTANDERS_REST_MS,
   });

@@ -8,6 +8,7 @@ import type { Version } from '../../cli/visit.ts';
 import { visit } from '../../cli/visit.ts';
 import { random } from '../native/random.ts';
 import { testFiles } from './files.ts';
+import type { Cleanup } from './origin.ts';
 
 export interface Visit {
   /** Wall clock, as in log lines. */
@@ -41,7 +42,9 @@ export interface Load {
   stop(): Promise<readonly Visit[]>;
 }
 
+/** It ends with its test, too. */
 export async function startLoad(
+  t: Cleanup,
   to: { readonly host: string; readonly port: number },
   options: LoadOptions,
 ): Promise<Load> {
@@ -83,6 +86,7 @@ export async function startLoad(
   }
 
   const lives = Promise.all(Array.from({ length: options.clients }, (_, client) => live(client)));
+  t.after(() => stopping.abort());
   const until = (done: () => boolean): Promise<void> =>
     new Promise((resolve) => {
       const watcher = (): void => {
