@@ -5,7 +5,6 @@ import type { LoadGeneratorOptions, LoadGeneratorResult, LoadHistogram } from '.
 import { native } from '../native/index.ts';
 import type {
   Distribution,
-  LoadError,
   LoadOptions,
   LoadProgress,
   LoadResult,
@@ -61,7 +60,9 @@ function checkOptions(options: LoadOptions): void {
   if (options.ratePerS === 0 && !(options.clients >= 1)) {
     throw new RangeError('clients must be at least 1 in the closed loop');
   }
-  for (const { path, serverName } of options.targets) {
+  for (const { path, port, serverName } of options.targets) {
+    if (!(port >= 1 && port <= 65_535))
+      throw new RangeError(`port must be 1 to 65535, not ${port}`);
     // They go into the request as they are.
     if (!/^\/[\x21-\x7e]*$/.test(path)) {
       throw new RangeError(
@@ -156,7 +157,7 @@ function loadResult(
     requests: countOf(counters, 'requests'),
     bytesIn: countOf(counters, 'bytesIn'),
     bytesOut: countOf(counters, 'bytesOut'),
-    errors: result.errors as Record<LoadError, number>,
+    errors: result.errors,
     negotiated: result.negotiated,
     perTarget: options.targets.map((target, i) => {
       const [targetStarted = 0, completed = 0, resumed = 0] = row(result.perTarget, 3, i);
