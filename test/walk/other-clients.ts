@@ -32,7 +32,9 @@ function converse(
   input: string,
   answers: readonly { readonly seen: RegExp; readonly send: string }[],
 ): Promise<Said> {
-  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+  // A sanitizer that is preloaded for the addon is not meant for the clients.
+  const { LD_PRELOAD: _, ...env } = process.env;
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], env });
   const patience = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
   let text = '';
   const due = [...answers];
