@@ -182,10 +182,8 @@ test('a farm without clients uses no CPU, a device that is polled included', asy
     const { error } = await visit({ host, port, ca, version, client: null, session: null });
     assert.equal(error, null);
   }
-  for (const member of [balancer, terminator]) {
-    await atRest(member);
-    await assertCalm(member, 2_000, IDLE_SHARE);
-  }
+  for (const member of [balancer, terminator]) await atRest(member);
+  await Promise.all([balancer, terminator].map((member) => assertCalm(member, 2_000, IDLE_SHARE)));
 });
 
 /** One role with all around it that it needs; the origin echoes unless told. */
