@@ -16,6 +16,7 @@ import { makeCertificates } from '../cli/development-certificates.ts';
 import { cpuTimeNs, median, processTree } from './cpu-time.ts';
 import { startNginx } from './drivers/nginx.ts';
 import type { Server, Site } from './drivers/server.ts';
+import { freePort } from './drivers/server.ts';
 import { startTlsfarm } from './drivers/tlsfarm.ts';
 
 const { values } = parseArgs({
@@ -58,6 +59,7 @@ try {
     originPort: (origin.address() as AddressInfo).port,
     folder,
     core: SERVER_CORE,
+    tickets: false,
   };
   servers.push(
     await startTlsfarm(site, await freePort()),
@@ -158,12 +160,4 @@ ${figures(samples).map(line).join('\n')}
 
 The peers run Debian's OpenSSL and we run Node's, which is newer: part of any difference is the library's.
 `;
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }

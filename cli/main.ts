@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { OPERATOR_EXIT_STATUS, OperatorError } from '../config/operator-error.ts';
 import { addBalancerCommand } from './balancer.ts';
+import { addBenchCommand } from './bench.ts';
 import { addCertCommand } from './cert.ts';
 import { addSecretCommand } from './secret.ts';
 import { addTerminatorCommand } from './terminator.ts';
@@ -33,6 +34,7 @@ Begin with a complete farm on this machine:
   addUpCommand(program);
   addTerminatorCommand(program);
   addBalancerCommand(program);
+  addBenchCommand(program);
   addCertCommand(program);
   addSecretCommand(program);
   try {

@@ -1,38 +1,47 @@
-import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { Server, Site } from './server.ts';
-import { startPinned, stopChild, untilListening } from './server.ts';
+import { versions } from '../report-json.ts';
+import type { BalancedSite, BalancerDriver, Driver, Server, Site } from './server.ts';
+import { startPinned, whenListening } from './server.ts';
 
 const PROGRAM: string = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
-const PACKAGE: URL = new URL('../../package.json', import.meta.url);
 
 /** A tlsfarm terminator with one son; the father's CPU counts as well. */
-export async function startTlsfarm(site: Site, port: number): Promise<Server> {
-  const child = startPinned(site.core, [
-    process.execPath,
-    PROGRAM,
-    ...['terminator', '--workers', '1', '--log-level', 'warn', '--groups', 'X25519:P-256'],
-    ...['--listen', `127.0.0.1:${port}`, '--upstream', `127.0.0.1:${site.originPort}`],
-    ...['--cert', site.cert, '--key', site.key],
+export const tlsfarm: Driver = { name: 'tlsfarm', start: startTlsfarm };
+
+export const tlsfarmBalancer: BalancerDriver = {
+  name: 'tlsfarm balancer',
+  start: startTlsfarmBalancer,
+};
+
+export function startTlsfarm(
+  site: Site,
+  port: number,
+  flags: readonly string[] = [],
+): Promise<Server> {
+  return run(site.core, port, 'tlsfarm', [
+    ...['terminator', '--groups', 'X25519:P-256', '--upstream', `127.0.0.1:${site.originPort}`],
+    ...['--cert', site.cert, '--key', site.key, ...flags],
   ]);
-  let said = '';
-  child.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString('utf8')));
-  if (child.stdout === null) throw new Error('no output to read');
-  // `listening` is logged at level info: with warn, the port has to be tried.
-  createInterface({ input: child.stdout }).on('line', () => {});
-  const ended = once(child, 'exit').then(() => {
-    throw new Error(`tlsfarm ended at start: ${said}`);
-  });
-  await Promise.race([untilListening(port, child), ended]);
-  ended.catch(() => {});
-  const { version } = JSON.parse(readFileSync(PACKAGE, 'utf8')) as { version: string };
-  return {
-    name: 'tlsfarm',
-    version: `tlsfarm ${version}, Node ${process.versions.node}, OpenSSL ${process.versions.openssl}`,
-    port,
-    pid: child.pid ?? 0,
-    stop: () => stopChild(child),
-  };
+}
+
+function startTlsfarmBalancer(site: BalancedSite, port: number): Promise<Server> {
+  return run(site.core, port, 'tlsfarm balancer', [
+    ...['balancer', '--routing-key-file', site.routingKeyFile],
+    ...site.terminatorPorts.flatMap((each) => ['--terminator', `127.0.0.1:${each}`]),
+  ]);
+}
+
+function run(
+  core: number,
+  port: number,
+  name: string,
+  [command = '', ...flags]: readonly string[],
+): Promise<Server> {
+  const pinned = startPinned(core, [
+    ...[process.execPath, PROGRAM, command, '--listen', `127.0.0.1:${port}`],
+    ...['--workers', '1', '--log-level', 'warn', '--drain-timeout', '2s', ...flags],
+  ]);
+  const { tlsfarm: own, node, openssl } = versions();
+  const version = `tlsfarm ${own}, Node ${node}, OpenSSL ${openssl}`;
+  return whenListening(pinned, port, () => ({ name, version }));
 }
