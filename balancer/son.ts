@@ -4,7 +4,7 @@ import { indexNodes } from '../config/node-id.ts';
 import { createRoutableIdOpener } from '../config/routable-id.ts';
 import type { RoutingKeys } from '../config/routing-key.ts';
 import { nameCounters } from '../native/counters.ts';
-import { fitToFileLimit } from '../native/file-limit.ts';
+import { fitPipes, fitToFileLimit } from '../native/file-limit.ts';
 import type { ReactorLimits, SocketAddress, Timeouts } from '../native/index.ts';
 import {
   EVENT_ACCEPT_PAUSED,
@@ -43,9 +43,11 @@ const HELLO_SIZE = 65_536;
 const LOG_INTERVAL_MS = 5_000;
 
 export function startSon(payload: BalancerPayload, context: SonContext): RunningSon {
-  const { names, terminators, keys, balance, maxPipes, timeouts } = payload;
+  const { names, terminators, keys, balance, timeouts } = payload;
   const { logger, listenFd } = context;
-  const limits = fitToFileLimit(payload.limits, maxPipes, native.raiseFileLimit(), logger);
+  const fileLimit = native.raiseFileLimit();
+  const maxPipes = fitPipes(payload.maxPipes, fileLimit);
+  const limits = fitToFileLimit(payload.limits, maxPipes, fileLimit, logger);
   const counterNames = native.balancerCounterNames;
   const counters = new Float64Array(counterNames.length);
   const hello = new Uint8Array(HELLO_SIZE);

@@ -27,3 +27,9 @@ export function fitToFileLimit(
   );
   return { ...limits, maxConnections: room };
 }
+
+/** Pipes are a luxury (without one a flow is copied): at most a quarter of the descriptors. */
+export function fitPipes(maxPipes: number, fileLimit: number): number {
+  const files = Math.max(0, fileLimit - RESERVED_FILES);
+  return Math.min(maxPipes, Math.floor(files / (4 * FILES_PER_PIPE)));
+}

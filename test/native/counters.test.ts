@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { nameCounters, sumCounters, withoutGauges } from '../../native/counters.ts';
-import { fitToFileLimit } from '../../native/file-limit.ts';
+import { fitPipes, fitToFileLimit } from '../../native/file-limit.ts';
 
 test('counters get their names, sums their parts, and the dead leave no gauges', () => {
   const one = nameCounters(['accepted', 'connections'], new Float64Array([3, 1]));
@@ -25,4 +25,11 @@ test('connections are fitted to the file limit, two files each, and a wish not g
   assert.equal(fitToFileLimit(limits, 10, 1_024, logger).maxConnections, (1_024 - 64 - 20) / 2);
   assert.equal(fitToFileLimit(limits, 0, 10, logger).maxConnections, 1);
   assert.deepEqual(said, ['warn', 'warn']);
+});
+
+test('pipes never take more than a quarter of the descriptors', () => {
+  assert.equal(fitPipes(256, 20_000), 256);
+  assert.equal(fitPipes(256, 256), 24);
+  assert.equal(fitPipes(256, 10), 0);
+  assert.equal(fitPipes(0, 20_000), 0);
 });
