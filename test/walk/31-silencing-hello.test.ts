@@ -28,8 +28,7 @@ test('a hello whose record goes on after it is refused; no terminator is blamed 
     ['--first-byte-timeout', '5s', '--hello-timeout', '2s'],
   );
   const before = await balancer.stats();
-  const load = await startLoad(balancer, { clients: 6, restMs: 20 });
-  t.after(() => load.stop());
+  const load = await startLoad(t, balancer, { clients: 6, restMs: 20 });
   t.diagnostic(`seed ${load.seed}`);
   await load.more(20);
 
