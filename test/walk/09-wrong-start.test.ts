@@ -11,10 +11,11 @@ import { startTerminator } from './farm.ts';
 import { testFiles } from './files.ts';
 import type { Cleanup } from './origin.ts';
 import { startOrigin } from './origin.ts';
-import { groupIsAlive } from './processes.ts';
+import { groupGone, groupIsAlive } from './processes.ts';
 import { call } from './tls-client.ts';
 
 const PROGRAM = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
+const PATIENCE_MS = 20_000;
 const { folder, certFlags, routingKey } = await testFiles();
 const file = (name: string): string => join(folder, name);
 
@@ -31,10 +32,10 @@ interface Started {
 }
 
 function startTlsfarm(t: Cleanup, args: readonly string[], env: NodeJS.ProcessEnv = {}): Started {
-  const { NODE_TEST_CONTEXT: _, ...environment } = process.env;
+  const { NODE_TEST_CONTEXT: _context, TLSFARM_ROUTING_KEY_FILE: _key, ...own } = process.env;
   const child = spawn(process.execPath, [PROGRAM, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...environment, ...env },
+    env: { ...own, ...env },
     detached: true,
   });
   const pid = child.pid ?? 0;
@@ -49,8 +50,11 @@ function startTlsfarm(t: Cleanup, args: readonly string[], env: NodeJS.ProcessEn
   child.stderr.on('data', (chunk: Buffer) => {
     stderr += chunk.toString('utf8');
   });
+  // What should have ended and serves instead must not keep the test waiting.
+  const patience = setTimeout(() => process.kill(-pid, 'SIGKILL'), PATIENCE_MS);
   let left = false;
   child.once('exit', () => {
+    clearTimeout(patience);
     left = groupIsAlive(pid);
   });
   const ended: Started['ended'] = new Promise((resolve) => {
@@ -159,11 +163,10 @@ test('a signal before it serves ends it, and sons that have just begun', async (
   const { pid, ended } = startTlsfarm(t, terminator('127.0.0.1:0'), env);
   while (childrenOf(pid).length < 2) await delay(5);
   process.kill(pid, 'SIGTERM');
-  // 'close': the last of them has let go of the pipes.
   const { signal, stdout } = await ended;
   assert.equal(signal, 'SIGTERM');
   assert.doesNotMatch(stdout, /"listening"/);
-  while (groupIsAlive(pid)) await delay(5);
+  await groupGone(pid, PATIENCE_MS);
 });
 
 function childrenOf(pid: number): string[] {

@@ -31,9 +31,26 @@ export function groupIsAlive(pid: number): boolean {
 
 /** There is no event for the end of a process that is not one's child: look often. */
 export async function gone(pids: readonly number[], timeoutMs: number): Promise<void> {
-  const until = performance.now() + timeoutMs;
-  while (pids.some(isAlive)) {
-    if (performance.now() > until) throw new Error(`still there: ${pids.filter(isAlive).join()}`);
+  await until(
+    () => !pids.some(isAlive),
+    timeoutMs,
+    () => pids.filter(isAlive).join(),
+  );
+}
+
+/** The same for all of a group. */
+export async function groupGone(pid: number, timeoutMs: number): Promise<void> {
+  await until(
+    () => !groupIsAlive(pid),
+    timeoutMs,
+    () => `group ${pid}`,
+  );
+}
+
+async function until(done: () => boolean, timeoutMs: number, who: () => string): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  while (!done()) {
+    if (performance.now() > deadline) throw new Error(`still there: ${who()}`);
     await delay(10);
   }
 }
