@@ -160,7 +160,7 @@ class Run final : public LoadGenerator::Policy {
     napi_get_uv_event_loop(env, &loop);
     LoadConfig config;
     std::string error;
-    if (loop != uv_default_loop()) error = "startLoad runs on the main thread only, not in a Worker";
+    if (loop != uv_default_loop()) error = "startLoad runs on the main thread, not in a Worker";
     if (!error.empty() || !readConfig(options, &config, &error)) return refuse(env, error);
 
     auto shared = std::make_shared<std::unique_ptr<Run>>(new Run(env));

@@ -436,7 +436,7 @@ void LoadConnection::abort(LoadError error) { fail(error); }
 
 void LoadConnection::drop() { close(true); }
 
-// Freed without a word about its end, the SSL would tell OpenSSL that its session is not to be resumed.
+// Freed without a word about its end, the SSL would tell OpenSSL never to resume its session.
 void LoadConnection::freeSsl() {
   if (ssl_ == nullptr) return;
   SSL_set_shutdown(ssl_, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);

@@ -1,20 +1,21 @@
 // One connection of the load generator.
 //
-//   state      waits for                          left when
-//   --------   --------------------------------   ----------------------------------------------------
-//   connect    the TCP handshake                  established → handshake
-//   handshake  the server's bytes                 done → exchange; no request wanted → ticket or linger
-//   ticket     TLS 1.3's session ticket           come, or too late, or the server has closed → linger
-//   exchange   bytes, both ways                   last response whole → linger
-//   linger     the server's FIN                   come → closed; too late → reset
-//   closed     the end of the iteration           freed
+//   state      waits for                      left when
+//   --------   ----------------------------   ----------------------------------------------------
+//   connect    the TCP handshake              established → handshake
+//   handshake  the server's bytes             done → exchange; no request wanted → ticket or linger
+//   ticket     TLS 1.3's session ticket       come, or too late, or the server closed → linger
+//   exchange   bytes, both ways               last response whole → linger
+//   linger     the server's FIN               come → closed; too late → reset
+//   closed     the end of the iteration       freed
 //
-// Every failure is counted by its kind and closes with a reset. The client (the slot with the session)
-// is let go when the state becomes linger or closed.
+// Every failure is counted by its kind and closes with a reset. The client (the slot with the
+// session) is let go when the state becomes linger or closed.
 //
-// Why linger: who closes first keeps the port in TIME_WAIT for a minute, and 28,000 ports are soon used
-// up. So after close_notify we let the server close first; a passive close leaves nothing behind. A
-// server that does not is reset: both sides have said all they had to say, nothing can be lost by it.
+// Why linger: who closes first keeps the port in TIME_WAIT for a minute, and 28,000 ports are soon
+// used up. So after close_notify we let the server close first; a passive close leaves nothing
+// behind. A server that does not is reset: both sides have said all they had to say, nothing can be
+// lost by it.
 #ifndef TLSFARM_LOAD_CONNECTION_H_
 #define TLSFARM_LOAD_CONNECTION_H_
 

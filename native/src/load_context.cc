@@ -77,8 +77,8 @@ SSL_CTX* newLoadContext(const LoadTlsConfig& config, std::string* error) {
   }
   if (!config.signatureAlgorithms.empty() &&
       SSL_CTX_set1_sigalgs_list(ctx, config.signatureAlgorithms.c_str()) != 1) {
-    return refused("OpenSSL refuses the signature algorithms \"" + config.signatureAlgorithms + "\"",
-                   error);
+    return refused(
+        "OpenSSL refuses the signature algorithms \"" + config.signatureAlgorithms + "\"", error);
   }
   if (!config.alpn.empty()) {
     std::string wire;

@@ -103,8 +103,8 @@ double LoadGenerator::random() {
 
 // ---- when to start ------------------------------------------------------------------------------
 
-// The rate grows linearly from zero over the ramp: after t seconds rate·t²/(2·ramp) have started, half
-// as many as without it.
+// The rate grows linearly from zero over the ramp: after t seconds rate·t²/(2·ramp) have started,
+// half as many as without it.
 uint64_t LoadGenerator::intendedNs(uint64_t n) const {
   const double rampS = config_.rampMs / 1e3;
   const auto k = static_cast<double>(n);
@@ -173,8 +173,8 @@ SSL_SESSION* LoadGenerator::sessionToOffer(LoadClient* client) {
   }
   if (client->session == nullptr) return nullptr;
   if (config_.offer == LoadConfig::Offer::kRatio && random() >= config_.offerRatio) return nullptr;
-  // OpenSSL marks a TLS 1.3 session as used up when it is resumed. The newest ticket is what we offer,
-  // and where the server gave no newer one, that is the same again.
+  // OpenSSL marks a TLS 1.3 session as used up when it is resumed. The newest ticket is what we
+  // offer, and where the server gave no newer one, that is the same again.
   if (SSL_SESSION_get_protocol_version(client->session) == TLS1_3_VERSION) {
     return SSL_SESSION_dup(client->session);
   }
@@ -355,8 +355,8 @@ void LoadGenerator::setSchedule() {
   timerfd_settime(timerFd_, TFD_TIMER_ABSTIME, &at, nullptr);
 }
 
-// The end of the run or of the grace time, and those who rest. Whole milliseconds are good enough; an
-// alarm that comes early is set again.
+// The end of the run or of the grace time, and those who rest. Whole milliseconds are good enough;
+// an alarm that comes early is set again.
 void LoadGenerator::setAlarm(uint64_t nowNs) {
   uint64_t atNs = UINT64_MAX;
   if (stopping_) {

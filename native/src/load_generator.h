@@ -1,9 +1,9 @@
 // A load generator: many TLS clients on one Reactor, no JavaScript and no fiber per connection.
 //
 // A client is a slot that carries a session from one connection to the next, across the targets in
-// turn. In the closed loop each client starts its next connection when the last is done; in the open
-// loop connections start at times fixed beforehand, whatever happens to earlier ones, on a client
-// that is free or on a new one.
+// turn. In the closed loop each client starts its next connection when the last is done; in the
+// open loop connections start at times fixed beforehand, whatever happens to earlier ones, on a
+// client that is free or on a new one.
 #ifndef TLSFARM_LOAD_GENERATOR_H_
 #define TLSFARM_LOAD_GENERATOR_H_
 
@@ -189,8 +189,8 @@ class LoadGenerator final : public Reactor::Turn {
   void gone(LoadConnection* connection);
 
  private:
-  // Tells when the next connection is due. A timerfd, because libuv's timers know whole milliseconds
-  // only, and a late start would be charged to the server.
+  // Tells when the next connection is due. A timerfd, because libuv's timers know only whole
+  // milliseconds, and a late start would be charged to the server.
   class Schedule final : public EventHandler {
    public:
     LoadGenerator* generator = nullptr;

@@ -1,7 +1,7 @@
 // Finds the end of an HTTP/1.1 response (RFC 9112) as its bytes come; keeps nothing of the body.
 //
 //   state       waits for                        left when
-//   ---------   ------------------------------   ---------------------------------------------------
+//   ---------   ------------------------------   ------------------------------------------------
 //   status      "HTTP/1.x NNN"                   line whole → headers; anything else → garbage
 //   headers     header lines                     empty line → body, untilClose, chunkSize or whole
 //   body        Content-Length bytes             all there → whole
