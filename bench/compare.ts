@@ -3,7 +3,7 @@
  * measured is in trials/, who in drivers/, how in runner.ts.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus } from 'node:os';
+import { availableParallelism, cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import Table from 'cli-table3';
 import { costTable, errorTable, rateTable } from './comparison.ts';
@@ -54,7 +54,9 @@ const options: RunOptions = {
 process.on('SIGINT', () => process.exit(130));
 process.on('SIGTERM', () => process.exit(143));
 
-options.say(`seed ${options.seed}`);
+// What else runs on so few cores is in every figure.
+const busyBefore = (loadavg()[0] ?? 0).toFixed(1);
+options.say(`seed ${options.seed}, load average ${busyBefore}`);
 const grounds = new Grounds();
 try {
   await grounds.prepare();
@@ -151,7 +153,7 @@ function machine(): { readonly date: string; readonly machine: string } {
   const cpu = cpus()[0]?.model ?? 'unknown CPU';
   return {
     date: new Date().toISOString().slice(0, 10),
-    machine: `${availableParallelism()} × ${cpu}`,
+    machine: `${availableParallelism()} × ${cpu}, load average ${busyBefore} before the run`,
   };
 }
 

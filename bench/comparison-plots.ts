@@ -18,7 +18,7 @@ export function comparisonSvg(title: string, rows: readonly Row[]): string {
     backgroundColor: '#ffffff',
     title: { text: title, left: 12, top: 8, textStyle: { fontSize: 15 } },
     legend: { top: 34, left: 8, data: drivers },
-    grid: { left: 12, right: 40, top: 66, bottom: 34, containLabel: true },
+    grid: { left: 280, right: 40, top: 66, bottom: 44 },
     xAxis: { type: 'value', min: 0, name: 'of the best peer', nameLocation: 'middle', nameGap: 24 },
     yAxis: {
       type: 'category',
@@ -52,6 +52,7 @@ function seriesOf(
       name: driver,
       type: 'bar',
       barWidth: BAR_PX - 4,
+      barGap: `${(4 / (BAR_PX - 4)) * 100}%`,
       itemStyle: { color: color ?? '#9ca3af' },
       data: cells.map((cell) => cell?.median ?? null),
       label: {
@@ -90,6 +91,8 @@ function whiskers(
 ): echarts.SeriesOption {
   return {
     type: 'custom',
+    // Both ends belong to the picture.
+    encode: { x: [0, 2], y: 1 },
     silent: true,
     z: 10,
     data: cells.flatMap((cell, row) => (cell === null ? [] : [[cell.min, row, cell.max]])),

@@ -93,7 +93,9 @@ function trouble(outcome: Outcome | undefined): string {
   if (outcome.kind === 'failed') return `failed: ${outcome.why.slice(-MAX_WHY)}`;
   const { errors, connections } = outcome.cell;
   const text = `${errorsOf(errors) === 0 ? '0' : describeErrors(errors)} in ${connections}`;
-  return outcome.kind === 'other' ? `${text}; ${outcome.why}` : text;
+  if (outcome.kind === 'other') return `${text}; ${outcome.why}`;
+  const share = outcome.cell.resumedShare ?? 1;
+  return share < 0.9995 ? `${text}; ${(share * 100).toFixed(1)} % resumed` : text;
 }
 
 function short(value: number): string {

@@ -26,7 +26,9 @@ export function startTlsfarm(
 
 function startTlsfarmBalancer(site: BalancedSite, port: number): Promise<Server> {
   return run(site.core, port, 'tlsfarm balancer', [
-    ...['balancer', '--routing-key-file', site.routingKeyFile],
+    // All clients of a comparison have one address: by address they would crowd on one terminator, and
+    // the balancer would rather move them than overload it.
+    ...['balancer', '--balance', 'roundrobin', '--routing-key-file', site.routingKeyFile],
     ...site.terminatorPorts.flatMap((each) => ['--terminator', `127.0.0.1:${each}`]),
   ]);
 }
