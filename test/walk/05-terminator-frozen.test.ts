@@ -15,7 +15,7 @@ test('a terminator frozen under load is passed over, tried by single clients, an
   // All who were sent there before it was known have long gone on; from now on there are only trials.
   const since = balancer.mark();
   const before = (await balancer.stats()).counters;
-  await load.moreSince(Date.now(), 300);
+  await load.moreSince(Date.now(), 200);
   const between = (await balancer.stats()).counters;
   const trials = (between['firstByteTimeout'] ?? 0) - (before['firstByteTimeout'] ?? 0);
   assert.ok(trials <= 2, `${trials} trials in a few seconds`);
@@ -35,7 +35,7 @@ test('a terminator frozen under load is passed over, tried by single clients, an
   const line = await up;
   assert.equal(line['terminator'], victim.address);
   const upAtMs = Number(line['time']);
-  await load.moreSince(upAtMs + 1, 300);
+  await load.moreSince(upAtMs + 1, 200);
   const visits = await stopLoad(farm);
 
   const thawed = visits.filter(({ startedAtMs }) => startedAtMs > thawedAtMs);

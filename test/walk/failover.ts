@@ -10,12 +10,12 @@ import { startOrigin } from './origin.ts';
 
 export const CLIENTS = 40;
 /** Rests, so that the clients' own waiting for a core is not what is measured. */
-const REST_MS = 400;
+const REST_MS = 300;
 /** Clients of another balancer, which knows the survivor only: what is normal *now*. */
 const BYSTANDERS = 20;
-const BYSTANDERS_REST_MS = 200;
-/** Six slower ones decide: a single hiccup of the machine does not make a percentile. */
-const SAMPLES = 600;
+const BYSTANDERS_REST_MS = 150;
+/** Five may be slower: neither a hiccup of the machine nor the one client of a trial is a percentile. */
+const SAMPLES = 500;
 /**
  * Times below this are all the same to us: two sons, a balancer and forty clients share two cores
  * with whatever else runs, and a scheduler's slice is several milliseconds. What is to be told apart

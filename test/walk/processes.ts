@@ -1,5 +1,6 @@
 /** What the kernel knows about processes: who lives, and whose socket it is. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { page } from '../../cli/demo-origin.ts';
 import type { Cleanup, Origin } from './origin.ts';
@@ -56,18 +57,24 @@ async function until(done: () => boolean, timeoutMs: number, who: () => string):
 }
 
 /**
- * Which of these processes has the TCP socket with this local port, or null. The table has every
- * TIME_WAIT of the machine in it: milliseconds, or a hundred of them after a burst.
+ * Which of these processes is at the other end of this connection on 127.0.0.1, or null. The table
+ * has every TIME_WAIT of the machine in it: milliseconds, or a hundred of them after a burst.
  */
-export function ownerOfPort(port: number, pids: readonly number[]): number | null {
-  const wanted = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+export function otherEnd(socket: Socket, pids: readonly number[]): number | null {
+  const theirs = columnOf(socket.remotePort ?? 0);
+  const ours = columnOf(socket.localPort ?? 0);
   const line = readFileSync('/proc/net/tcp', 'latin1')
     .split('\n')
     .map((text) => text.trim().split(/\s+/))
-    // local_address is the second column, the inode the tenth.
-    .find((columns) => columns[1]?.endsWith(wanted) === true && columns[9] !== '0');
+    // local_address, rem_address; the inode is the tenth.
+    .find((columns) => columns[1] === theirs && columns[2] === ours);
   if (line === undefined) return null;
   return pids.find((pid) => sockets(pid).includes(`socket:[${line[9]}]`)) ?? null;
+}
+
+/** 127.0.0.1 as the kernel prints it, for the byte order of every machine that we build for. */
+function columnOf(port: number): string {
+  return `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
 }
 
 function sockets(pid: number): string[] {
@@ -93,7 +100,7 @@ export function startOriginThatKnowsSons(
     kind: 'custom',
     serve: (socket) => {
       const among = pids();
-      const owner = among.length === 0 ? null : ownerOfPort(socket.remotePort ?? 0, among);
+      const owner = among.length === 0 ? null : otherEnd(socket, among);
       socket.once('data', () => {
         const body = page(String(owner));
         socket.end(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
